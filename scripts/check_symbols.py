@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""check_symbols.py BUILD: the names of the libraries in BUILD/src.
+
+A shared library exports just what its header declares with WEIR_API, no more
+and no less, and a static one has no global name but with weir_ or wr_.
+"""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+DECLARED = re.compile(r"WEIR_API\b[^;{]*?\b(weir_\w+)\s*\(")
+
+
+def symbols(library, *options):
+    """The names that `library` defines; version nodes (type A) are none."""
+    lines = subprocess.run(["nm", "--defined-only", *options, library],
+                           check=True, capture_output=True, text=True).stdout
+    fields = [line.split() for line in lines.splitlines()]
+    return {f[2].split("@")[0] for f in fields if len(f) == 3 and f[1] != "A"}
+
+
+def check_shared(library):
+    header = library.stem.removeprefix("lib").removeprefix("weir_") + ".h"
+    text = (ROOT / "include/weir" / header).read_text()
+    declared = set(DECLARED.findall(COMMENT.sub("", text)))
+    exported = symbols(library, "-D")
+    return ([f"{name} is exported and not in {header}"
+             for name in sorted(exported - declared)] +
+            [f"{name} is in {header} and not exported"
+             for name in sorted(declared - exported)])
+
+
+def check_static(library):
+    return [f"{name} has no prefix" for name in sorted(symbols(library, "-g"))
+            if not name.startswith(("weir_", "wr_"))]
+
+
+def main():
+    folder = Path(sys.argv[1], "src")
+    found = [(library, error) for check, pattern in
+             ((check_shared, "lib*.so"), (check_static, "lib*.a"))
+             for library in sorted(folder.glob(pattern))
+             for error in check(library)]
+    for library, error in found:
+        print(f"{library}: {error}")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

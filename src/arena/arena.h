@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena: what the files of this folder share, and the two doors.
+ *
+ * Above this floor nobody looks into struct weir_arena; below it nobody knows
+ * it. A block is known by the `kind` and `owner` of its handle.
+ */
+#ifndef WR_ARENA_H
+#define WR_ARENA_H
+
+#include "arena/record.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/handle.h"
+#include "fixed/fixed.h"
+#include "platform/pages.h"
+#include "platform/thread.h"
+#include "weir/weir.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WR_ARENAS_MAX = UINT16_MAX };
+
+/* Bits of weir_arena.state. */
+enum wr_state {
+    WR_CLOSED = 1 << 0,    /* allocs and waits fail */
+    WR_WAITING = 1 << 1,   /* the queue of waiters is not empty */
+    WR_DESTROYED = 1 << 2, /* unmap when the last block is home */
+    WR_ATTENTION = WR_WAITING | WR_DESTROYED /* what a releaser cares for */
+};
+
+/*
+ * The control part. It lies outside the arena's mappings and is never freed,
+ * only used again, so that a releaser may touch it after its block went home.
+ */
+struct weir_arena {
+    /* Written at creation, read by every call. */
+    uint8_t *base;
+    struct wr_fixed fixed;
+    _Atomic uint64_t *counts; /* a slot's references, less WR_WEIGHT_WHOLE */
+    uint64_t serial;          /* no two arenas have the same; 0: unused */
+    uint32_t id;              /* index in the directory */
+    _Atomic uint32_t state;   /* enum wr_state; changed under the mutex */
+
+    /* Under the mutex, or written at creation. */
+    struct wr_mutex mutex;
+    struct wr_record shared;   /* of threads without one */
+    struct wr_record *records; /* of all other threads */
+    uint32_t record_count;
+    uint32_t record_ordinal; /* how many there ever were */
+    uint64_t retired[WR_COUNTERS];
+    struct weir_waiter *first_waiter;
+    struct weir_waiter *last_waiter;
+    uint64_t waiting;
+    uint64_t allocs_seen; /* the highest sum a stats call has shown */
+    uint32_t blocks_out_peak;
+    uint32_t whole_words; /* how far the destroyed arena was found whole */
+    unsigned flags;
+    struct wr_region region; /* zeroed in memory of the caller's */
+    struct wr_region books;
+    weir_unmapped_fn *on_unmapped;
+    void *user;
+    char name[WEIR_NAME_SIZE];
+
+    /* Spilled blocks; see spill.c. */
+    size_t spill_bytes_max;
+    _Atomic size_t spilled_bytes;
+    _Atomic uint64_t spilled_blocks;
+
+    struct weir_arena *next_unused; /* in the directory */
+};
+
+/* ---- The directory of control parts (directory.c) ---- */
+
+extern _Atomic(struct weir_arena *) wr_directory[WR_ARENAS_MAX + 1];
+
+/* The arena a handle's owner word names. Aborts if there never was one. */
+static inline struct weir_arena *
+wr_directory_at(uint32_t id)
+{
+    WR_ASSERT(id <= WR_ARENAS_MAX);
+    struct weir_arena *arena = wr_load_acquire(&wr_directory[id]); /* [entry] */
+    WR_CHECK(arena != NULL, "a handle that names no arena");
+    return arena;
+}
+
+/* An unused control part, its mutex made and held; NULL: errno says why. */
+struct weir_arena *wr_directory_take(void);
+
+/* Makes one unused. The mutex is not held. */
+void wr_directory_give(struct weir_arena *arena);
+
+/* ---- The two doors (doors.c; the rest of each in rare.c) ---- */
+
+/* Fills `buf` with a block, whole and empty. Fails as weir_arena_alloc; `barge`
+   overtakes waiters. */
+enum weir_status wr_arena_take(
+    struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf);
+enum weir_status wr_arena_take_rarely(
+    struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf);
+
+/* The same with the mutex held, for whoever is first in the queue. */
+bool wr_arena_take_locked(struct weir_arena *arena, struct weir_buf *buf);
+
+/* A block goes home; `data` is where its handle pointed. Its count is at rest
+   already. Aborts on every misuse that can be seen here. */
+void wr_arena_give_block(
+    struct weir_arena *arena, uint64_t owner, const uint8_t *data);
+void wr_arena_give_rarely(struct weir_arena *arena, uint32_t slot);
+
+/* The same for a BLOCK or SPILLED handle. */
+void wr_arena_give(uint64_t word, uint64_t owner, const uint8_t *data);
+
+/* The handle of a slot that was just taken. */
+static inline void
+wr_arena_fill(struct weir_arena *arena, uint32_t slot, struct weir_buf *buf)
+{
+    buf->data = arena->base + wr_fixed_offset(&arena->fixed, slot);
+    buf->word = wr_word_pack(WR_WEIGHT_WHOLE, WR_BLOCK, 0);
+    buf->owner = wr_owner_pack(arena->id, slot);
+    buf->head = 0;
+    buf->room = (uint32_t)arena->fixed.block_size;
+}
+
+/* Aborts: `what` was done to a block. */
+_Noreturn void wr_arena_fail(
+    const struct weir_arena *arena, uint32_t slot, const char *what);
+
+/* The arena of a BLOCK or SPILLED handle. */
+struct weir_arena *wr_arena_of(uint64_t word, uint64_t owner);
+
+/* The count of a BLOCK or SPILLED handle. */
+_Atomic uint64_t *wr_arena_refs(uint64_t word, uint64_t owner);
+
+/* The count of a block; NULL: the arena has none of this number. */
+static inline _Atomic uint64_t *
+wr_arena_refs_at(const struct weir_arena *arena, uint32_t slot)
+{
+    return slot < arena->fixed.map.slot_count ? &arena->counts[slot] : NULL;
+}
+
+/* Where the block of a BLOCK or SPILLED handle starts, and its size. */
+uint8_t *wr_arena_block(uint64_t word, uint64_t owner, size_t *size);
+
+/* Aborts if the block of a handle is seen to be free. */
+void wr_arena_check_live(uint64_t word, uint64_t owner);
+
+/* Counts for the calling thread. */
+void wr_arena_count(
+    struct weir_arena *arena, enum wr_counter counter, uint64_t n);
+
+/* Counts one freeze of `len` bytes. */
+void wr_arena_count_freeze(struct weir_arena *arena, uint32_t len);
+
+/* ---- Its life (arena.c) ---- */
+
+/* Serves waiters and, when the arena is destroyed and whole, unmaps it: what a
+   releaser does that found the state not to be 0. Takes the mutex. */
+void wr_arena_attend(struct weir_arena *arena);
+
+/* ---- Waiters (waiters.c) ---- */
+
+/* Where a waiter is. */
+enum wr_waiter_state {
+    WR_WAITER_IDLE = 0,
+    WR_WAITER_QUEUED, /* in the arena's queue; under the arena's mutex */
+    WR_WAITER_TOLD,   /* in the bell's list; under the bell's lock */
+    WR_WAITER_RUNNING /* `granted` was begun */
+};
+
+/* Hands free blocks to waiters, first come, first served. The mutex is held. */
+void wr_waiters_serve(struct weir_arena *arena);
+
+/* Tells every waiter that the arena is closed. The mutex is held. */
+void wr_waiters_close(struct weir_arena *arena);
+
+/* ---- The bell of a waiter (bell.c) ---- */
+
+/* Queues a served waiter for its bell's drain and rings. The mutex of its
+   arena is held. */
+void wr_bell_tell(struct weir_waiter *waiter, enum weir_status status);
+
+/* Makes a told waiter idle again, before its drain; returns what it was. */
+enum wr_waiter_state wr_bell_untell(struct weir_waiter *waiter);
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * openmetrics: snapshots as the text that monitoring systems read.
+ *
+ *     # TYPE weir_allocs counter
+ *     # HELP weir_allocs Blocks handed out.
+ *     weir_allocs_total{arena="receive"} 1234
+ *     ...
+ *     # EOF
+ *
+ * Idea
+ *   The format wants each family in one piece, so families are the outer loop
+ *   and arenas the inner one. What tells two arenas apart is their name; if
+ *   two have the same, the later ones get their place in the list as a second
+ *   label, since a series must not occur twice. The text is written once to
+ *   count and to fill: a writer that has run out of space goes on counting.
+ *
+ * Source
+ *   The OpenMetrics specification, version 1.0.0.
+ */
+
+#include "weir/weir.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct writer {
+    char *text;
+    size_t size;
+    size_t len; /* of the whole text */
+};
+
+struct family {
+    const char *name;
+    const char *suffix; /* of its samples */
+    const char *type;
+    const char *unit; /* NULL: none */
+    const char *help;
+    size_t offset; /* of the number in struct weir_stats */
+};
+
+#define FIELD(member) offsetof(struct weir_stats, member)
+
+static const struct family families[] = {
+    { "weir_block_size_bytes", "", "gauge", "bytes", "Bytes a block holds.",
+        FIELD(block_size) },
+    { "weir_blocks", "", "gauge", NULL, "Blocks in the arena.",
+        FIELD(block_count) },
+    { "weir_total_bytes", "", "gauge", "bytes", "Bytes in all blocks.",
+        FIELD(bytes_total) },
+    { "weir_meta_bytes", "", "gauge", "bytes", "Bytes of the arena's books.",
+        FIELD(meta_bytes) },
+    { "weir_blocks_out", "", "gauge", NULL, "Blocks that are out.",
+        FIELD(blocks_out) },
+    { "weir_out_bytes", "", "gauge", "bytes",
+        "Bytes in the blocks that are out.", FIELD(bytes_out) },
+    { "weir_blocks_out_peak", "", "gauge", NULL,
+        "Most blocks out that a reading or a full arena has seen.",
+        FIELD(blocks_out_peak) },
+    { "weir_spilled_blocks", "", "gauge", NULL, "Blocks on the heap.",
+        FIELD(spilled_blocks) },
+    { "weir_spilled_bytes", "", "gauge", "bytes",
+        "Bytes in blocks on the heap.", FIELD(spilled_bytes) },
+    { "weir_waiting", "", "gauge", NULL, "Waiters that are queued.",
+        FIELD(waiting) },
+    { "weir_allocs", "_total", "counter", NULL, "Blocks handed out.",
+        FIELD(allocs) },
+    { "weir_alloc_fulls", "_total", "counter", NULL,
+        "Allocs that found the arena full.", FIELD(alloc_fulls) },
+    { "weir_releases", "_total", "counter", NULL, "Blocks that came home.",
+        FIELD(releases) },
+    { "weir_freezes", "_total", "counter", NULL,
+        "Freezes and splits that made a slice.", FIELD(freezes) },
+    { "weir_frozen_bytes", "_total", "counter", "bytes",
+        "Bytes in the slices they made.", FIELD(bytes_frozen) },
+    { "weir_copied_bytes", "_total", "counter", "bytes",
+        "Bytes that spilling, copying out and linearizing moved.",
+        FIELD(bytes_copied) },
+    { "weir_spill_grows", "_total", "counter", NULL,
+        "Bufs that outgrew their block.", FIELD(spill_grows) },
+    { "weir_spill_fulls", "_total", "counter", NULL,
+        "Allocs that took heap memory.", FIELD(spill_fulls) },
+    { "weir_waits", "_total", "counter", NULL, "Waiters that were queued.",
+        FIELD(waits) },
+    { "weir_grants", "_total", "counter", NULL,
+        "Blocks handed to queued waiters.", FIELD(grants) },
+    { "weir_cancels", "_total", "counter", NULL, "Waits taken back.",
+        FIELD(cancels) },
+};
+
+static void
+put_bytes(struct writer *writer, const char *bytes, size_t n)
+{
+    if (writer->len < writer->size) {
+        size_t space = writer->size - writer->len;
+        memcpy(writer->text + writer->len, bytes, n < space ? n : space);
+    }
+    writer->len += n;
+}
+
+static void
+put(struct writer *writer, const char *text)
+{
+    put_bytes(writer, text, strlen(text));
+}
+
+static void
+put_number(struct writer *writer, uint64_t number)
+{
+    char digits[24];
+    (void)snprintf(digits, sizeof digits, "%" PRIu64, number);
+    put(writer, digits);
+}
+
+/* A label's value, with what would end it escaped. */
+static void
+put_escaped(struct writer *writer, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n')
+            put(writer, "\\n");
+        else if (*text == '"')
+            put(writer, "\\\"");
+        else if (*text == '\\')
+            put(writer, "\\\\");
+        else
+            put_bytes(writer, text, 1);
+    }
+}
+
+/* Another arena before this one has its name. */
+static bool
+is_namesake(const struct weir_stats *stats, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(stats[i].name, stats[index].name) == 0)
+            return true;
+    return false;
+}
+
+static void
+put_head(struct writer *writer, const struct family *family)
+{
+    const char *const lines[][2] = {
+        { "TYPE", family->type },
+        { "UNIT", family->unit },
+        { "HELP", family->help },
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        if (lines[i][1] == NULL)
+            continue;
+        put(writer, "# ");
+        put(writer, lines[i][0]);
+        put(writer, " ");
+        put(writer, family->name);
+        put(writer, " ");
+        put(writer, lines[i][1]);
+        put(writer, "\n");
+    }
+}
+
+static void
+put_sample(struct writer *writer, const struct family *family,
+    const struct weir_stats *stats, size_t index)
+{
+    uint64_t number;
+    memcpy(
+        &number, (const char *)&stats[index] + family->offset, sizeof number);
+    put(writer, family->name);
+    put(writer, family->suffix);
+    put(writer, "{arena=\"");
+    put_escaped(writer, stats[index].name);
+    if (is_namesake(stats, index)) {
+        put(writer, "\",place=\"");
+        put_number(writer, index);
+    }
+    put(writer, "\"} ");
+    put_number(writer, number);
+    put(writer, "\n");
+}
+
+size_t
+weir_stats_openmetrics(
+    const struct weir_stats *stats, size_t count, char *text, size_t size)
+{
+    struct writer writer = { .text = text, .size = size };
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        put_head(&writer, &families[f]);
+        for (size_t i = 0; i < count; i++)
+            put_sample(&writer, &families[f], stats, i);
+    }
+    put(&writer, "# EOF\n");
+    if (size > 0)
+        text[writer.len < size ? writer.len : size - 1] = '\0';
+    return writer.len;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record: what one thread keeps of one arena.
+ *
+ *     thread-local           arena 3                       arena 7
+ *     [ . . . r3 . . . r7 ]  records: r3 ─ (others)        records: r7 ─ (others)
+ *             │        └──────────────────────────────────────────┘
+ *             └──────────────────────────┘
+ *
+ * Idea
+ *   Counters that all threads share cost a cache line's journey for each call.
+ *   So every thread has, for each arena it uses, a record of its own: a hint
+ *   where to search and counts that only it writes. Whoever wants a sum adds the
+ *   records up. A thread finds its record by the arena's id in a table of its
+ *   own, and knows by the arena's serial number that it is for this arena and
+ *   not for a dead one that had the id before; so it never looks at a dead arena.
+ *
+ * Invariants
+ *   1. A record is written by its thread alone. It is in the list of the
+ *      arena whose serial it bears, as long as that arena is alive.
+ *   2. Lists, retired counts and the arena's own record: under the mutex.
+ *   3. A record is freed by its own thread alone, out of every list. An arena
+ *      that dies drops its list and leaves the records to their threads.
+ *
+ * Edges
+ *   [counted]  wr_record_count, release  ->  wr_record_sum, acquire
+ *              Who sees a release counted sees its block in the bitmap; see
+ *              "Full is exact" in arena/doors.c.
+ *
+ * Costs
+ *   A call: two loads and a compare to find the record among the recent ones,
+ *   plain stores to count. The first call of a thread on an arena takes the mutex and memory.
+ *   A sum walks the records. 128 bytes for each thread and arena.
+ *
+ * Limits
+ *   A thread whose destructors run, or that has no memory for a record, works
+ *   under the mutex. A thread's table has an entry for each id up to the largest
+ *   it used.
+ */
+
+#include "arena/record.h"
+
+#include "arena/arena.h"
+#include "base/check.h"
+#include "platform/memory.h"
+
+#include <string.h>
+
+WR_TLS struct wr_recent wr_recent[WR_RECENT_COUNT];
+
+static WR_TLS struct wr_record **table;
+static WR_TLS uint32_t table_size;
+static WR_TLS bool ended;
+
+enum { TABLE_SIZE_MIN = 8 };
+
+static void
+link_record(struct weir_arena *arena, struct wr_record *record)
+{
+    record->previous = NULL;
+    record->next = arena->records;
+    if (record->next != NULL)
+        record->next->previous = record;
+    arena->records = record;
+    arena->record_count++;
+}
+
+static void
+unlink_record(struct weir_arena *arena, struct wr_record *record)
+{
+    if (record->previous != NULL)
+        record->previous->next = record->next;
+    else
+        arena->records = record->next;
+    if (record->next != NULL)
+        record->next->previous = record->previous;
+    arena->record_count--;
+}
+
+/* Hands what the thread counted to the arena, if that is still the one. */
+static void
+retire(uint32_t id, struct wr_record *record)
+{
+    struct weir_arena *arena = wr_directory_at(id);
+    wr_mutex_lock(&arena->mutex);
+    if (arena->serial == record->serial) {
+        for (unsigned i = 0; i < WR_COUNTERS; i++)
+            arena->retired[i] +=
+                wr_load_relaxed(&record->counts[i]); /* we own it */
+        unlink_record(arena, record);
+    }
+    wr_mutex_unlock(&arena->mutex);
+    wr_memory_release(record);
+}
+
+/* The thread ends. Destructors that run behind this one do without records. */
+static void
+thread_ends(void *unused)
+{
+    (void)unused;
+    for (uint32_t id = 0; id < table_size; id++)
+        if (table[id] != NULL)
+            retire(id, table[id]);
+    wr_memory_release(table);
+    table = NULL;
+    table_size = 0;
+    memset(wr_recent, 0, sizeof(wr_recent));
+    ended = true;
+}
+
+/* Makes the table large enough for `id`. */
+static bool
+grow_table(uint32_t id)
+{
+    uint32_t size = table_size == 0 ? TABLE_SIZE_MIN : table_size;
+    while (size <= id)
+        size *= 2;
+    struct wr_record **larger = wr_memory_alloc_zeroed(size * sizeof(*larger));
+    if (larger == NULL)
+        return false;
+    if (table_size == 0 && !wr_thread_at_exit(thread_ends)) {
+        wr_memory_release(larger);
+        return false;
+    }
+    if (table_size != 0)
+        memcpy(larger, table, table_size * sizeof(*larger));
+    wr_memory_release(table);
+    table = larger;
+    table_size = size;
+    return true;
+}
+
+/* Makes `record` the calling thread's for `arena`. Threads begin to search in
+   different cache lines of the bitmap. */
+static void
+attach(struct weir_arena *arena, struct wr_record *record)
+{
+    enum { WORDS_IN_LINE = WR_LINE_SIZE / sizeof(uint64_t) };
+    memset(record, 0, sizeof(*record));
+    record->serial = arena->serial;
+
+    wr_mutex_lock(&arena->mutex);
+    uint32_t ordinal = arena->record_ordinal++;
+    record->hint.word = ordinal * WORDS_IN_LINE % arena->fixed.map.word_count;
+    link_record(arena, record);
+    wr_mutex_unlock(&arena->mutex);
+}
+
+static struct wr_record *
+make_record(struct weir_arena *arena)
+{
+    if (ended || (arena->id >= table_size && !grow_table(arena->id)))
+        return NULL;
+    struct wr_record *record = table[arena->id];
+    if (record == NULL)
+        record = wr_memory_alloc(sizeof(*record));
+    if (record == NULL)
+        return NULL;
+    table[arena->id] = record;
+    attach(arena, record); /* one of a dead arena is in no list any more */
+    return record;
+}
+
+struct wr_record *
+wr_record_of(struct weir_arena *arena)
+{
+    WR_ASSERT(arena->serial != 0);
+    uint32_t id = arena->id;
+    struct wr_record *record = id < table_size ? table[id] : NULL;
+    if (record == NULL || record->serial != arena->serial)
+        record = make_record(arena);
+    if (record != NULL)
+        wr_recent[id % WR_RECENT_COUNT] =
+            (struct wr_recent){ record->serial, record };
+    return record;
+}
+
+uint64_t
+wr_record_sum(const struct weir_arena *arena, enum wr_counter counter)
+{
+    uint64_t sum =
+        arena->retired[counter] +
+        wr_load_acquire(&arena->shared.counts[counter]); /* [counted] */
+    const struct wr_record *record = arena->records;
+    for (; record != NULL; record = record->next)
+        sum += wr_load_acquire(&record->counts[counter]); /* [counted] */
+    return sum;
+}

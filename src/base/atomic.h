@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * atomic: every atomic access of the library, with its order in its name.
+ *
+ * Only what is used exists. An access that is not relaxed names its edge in a
+ * comment at its end, `/ * [edge] * /`; scripts/check_edges.py looks.
+ *
+ * With WEIR_COUNT_ATOMICS every locked instruction adds one to the calling
+ * thread's wr_locked_count: what a call costs can then be counted on any
+ * machine, however noisy.
+ */
+#ifndef WR_ATOMIC_H
+#define WR_ATOMIC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef WEIR_COUNT_ATOMICS
+extern __thread unsigned long wr_locked_count;
+#define WR_COUNT_LOCKED() (void)wr_locked_count++
+#else
+#define WR_COUNT_LOCKED() (void)0
+#endif
+
+#define wr_load_relaxed(object)                                                \
+    atomic_load_explicit((object), memory_order_relaxed)
+#define wr_load_acquire(object)                                                \
+    atomic_load_explicit((object), memory_order_acquire)
+#define wr_load_seq(object) atomic_load_explicit((object), memory_order_seq_cst)
+
+#define wr_store_relaxed(object, value)                                        \
+    atomic_store_explicit((object), (value), memory_order_relaxed)
+#define wr_store_release(object, value)                                        \
+    atomic_store_explicit((object), (value), memory_order_release)
+
+#define wr_add_relaxed(object, value)                                          \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_add_explicit((object), (value), memory_order_relaxed))
+#define wr_sub_relaxed(object, value)                                          \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_sub_explicit((object), (value), memory_order_relaxed))
+#define wr_sub_acq_rel(object, value)                                          \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_sub_explicit((object), (value), memory_order_acq_rel))
+#define wr_sub_seq(object, value)                                              \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_sub_explicit((object), (value), memory_order_seq_cst))
+#define wr_cas_relaxed(object, expected, desired)                              \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
+            memory_order_relaxed, memory_order_relaxed))
+#define wr_or_seq(object, value)                                               \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_or_explicit((object), (value), memory_order_seq_cst))
+#define wr_or_relaxed(object, value)                                           \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_or_explicit((object), (value), memory_order_relaxed))
+#define wr_and_relaxed(object, value)                                          \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_and_explicit((object), (value), memory_order_relaxed))
+
+#if defined(__SANITIZE_THREAD__)
+#define WR_PORTABLE_BITS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WR_PORTABLE_BITS 1
+#endif
+#endif
+#if !defined(__x86_64__)
+#define WR_PORTABLE_BITS 1
+#endif
+
+/*
+ * Clears bit `index` of `word`, or sets it; true if it was set before. On x86
+ * one `lock btr` or `lock bts`: with fetch_and and a use of the old word most
+ * compilers make a loop of it, at twice the cost. Both are full barriers there.
+ */
+#ifdef WR_PORTABLE_BITS
+static inline bool
+wr_clear_bit_acq_rel(_Atomic uint64_t *word, uint32_t index)
+{
+    uint64_t bit = UINT64_C(1) << index;
+    WR_COUNT_LOCKED();
+    return (atomic_fetch_and_explicit(word, ~bit, memory_order_acq_rel) &
+               bit) != 0;
+}
+
+static inline bool
+wr_set_bit_seq(_Atomic uint64_t *word, uint32_t index)
+{
+    uint64_t bit = UINT64_C(1) << index;
+    WR_COUNT_LOCKED();
+    return (atomic_fetch_or_explicit(word, bit, memory_order_seq_cst) & bit) !=
+           0;
+}
+#else
+static inline bool
+wr_clear_bit_acq_rel(_Atomic uint64_t *word, uint32_t index)
+{
+    bool was_set;
+    WR_COUNT_LOCKED();
+    __asm__ __volatile__("lock btrq %2, %0"
+                         : "+m"(*word), "=@ccc"(was_set)
+                         : "Jr"((uint64_t)index)
+                         : "memory");
+    return was_set;
+}
+
+static inline bool
+wr_set_bit_seq(_Atomic uint64_t *word, uint32_t index)
+{
+    bool was_set;
+    WR_COUNT_LOCKED();
+    __asm__ __volatile__("lock btsq %2, %0"
+                         : "+m"(*word), "=@ccc"(was_set)
+                         : "Jr"((uint64_t)index)
+                         : "memory");
+    return was_set;
+}
+#endif
+
+#endif

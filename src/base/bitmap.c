@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bitmap: equal slots, one bit each, taken and given by any thread.
+ *
+ *     word 0                word 1                     a set bit is a free slot
+ *     [1111 ... 0110]       [1111 ... 1111]
+ *                     ▲
+ *                     hint: this word, and a guess at its set bits
+ *
+ * Idea
+ *   A thread clears one bit with one locked instruction and owns the slot if
+ *   the bit was set. Which bit to try it takes from its hint, which it keeps
+ *   itself: the word where it last gave a slot back, with the bits it last saw
+ *   set there, less those it took and more those it gave. So the common take
+ *   reads no shared word before it writes it (a load behind a locked
+ *   instruction on the same line stalls for as long as the instruction), and
+ *   the common slot is the one whose memory is still in this core's cache. A
+ *   guess may be wrong, since others take from the word too; the old bit decides.
+ *   When the guess is used up the words are searched from there on.
+ *
+ * Invariants
+ *   1. Bits past slot_count are never set.
+ *   2. A clear bit below slot_count has exactly one owner.
+ *   3. After init, words change by read-modify-write only.
+ *   4. hint.word < word_count.
+ *
+ * Edges
+ *   [slot]   wr_bitmap_give, release  ->  wr_bitmap_take, acquire
+ *            What the last owner did in the slot happens before what the next
+ *            owner does there. Instructions on other bits of the word may lie
+ *            in between; by invariant 3 they keep the release sequence whole.
+ *   [gone]   wr_bitmap_take, release  ->  find_word, seq
+ *            Who sees a slot gone sees what its taker had seen: the argument
+ *            that full is exact needs it (arena/doors.c).
+ *   [sleep]  wr_bitmap_give, seq  ->  find_word, seq
+ *            One half of going to sleep against giving back; the argument
+ *            stands in arena/waiters.c.
+ *   [home]   wr_bitmap_give, seq  ->  wr_bitmap_is_whole, seq
+ *            One half of tearing down against giving back; see arena/arena.c.
+ *
+ * Linearization
+ *   take: the clearing of a bit that was set. give: the setting of the bit. An
+ *   update cannot be lost: both change one bit in place, whatever the others
+ *   of the word do.
+ *
+ * Costs
+ *   take: one locked instruction where the guess holds, plus one load for each
+ *   word searched where it does not. give: one locked instruction. Neither ever
+ *   waits for another thread: a take that lost its bit lost it to a take that
+ *   succeeded.
+ *
+ * Limits
+ *   2^32 - 64 slots. A false from take says that each word was empty when this
+ *   thread looked at it, not that all were empty at once: a slot given behind
+ *   the search is missed. Who must not miss it counts the gives before and
+ *   after (arena/arena.c) or queues first and asks again (arena/waiters.c).
+ */
+
+#include "base/bitmap.h"
+
+static uint64_t
+bit(uint32_t slot)
+{
+    return UINT64_C(1) << (slot % WR_WORD_BITS);
+}
+
+/* What a word is when all its slots are free. */
+static uint64_t
+whole_word(const struct wr_bitmap *map, uint32_t word)
+{
+    uint32_t used = map->slot_count - word * WR_WORD_BITS;
+    return wr_low_bits(used < WR_WORD_BITS ? used : WR_WORD_BITS);
+}
+
+size_t
+wr_bitmap_meta_size(uint32_t slot_count)
+{
+    size_t words = ((size_t)slot_count + WR_WORD_BITS - 1) / WR_WORD_BITS;
+    return words * sizeof(uint64_t);
+}
+
+void
+wr_bitmap_init(struct wr_bitmap *map, uint32_t slot_count, void *meta)
+{
+    WR_ASSERT(slot_count > 0 && slot_count <= UINT32_MAX - WR_WORD_BITS);
+    WR_ASSERT((uintptr_t)meta % sizeof(uint64_t) == 0);
+
+    map->words = meta;
+    map->slot_count = slot_count;
+    map->word_count = (slot_count - 1) / WR_WORD_BITS + 1;
+    for (uint32_t i = 0; i < map->word_count; i++)
+        atomic_init(&map->words[i], whole_word(map, i));
+}
+
+/* Points the hint at the next word with free slots, at most once around. */
+static bool
+find_word(const struct wr_bitmap *map, struct wr_bitmap_hint *hint)
+{
+    uint32_t word = hint->word;
+    for (uint32_t step = 0; step < map->word_count; step++) {
+        uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] [gone] */
+        if (seen != 0) {
+            hint->word = word;
+            hint->guess = seen;
+            return true;
+        }
+        if (++word == map->word_count)
+            word = 0;
+    }
+    return false;
+}
+
+bool
+wr_bitmap_search(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t *slot)
+{
+    while (find_word(map, hint))
+        if (wr_bitmap_take_guess(map, hint, slot))
+            return true;
+    return false;
+}
+
+bool
+wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot)
+{
+    WR_ASSERT(slot < map->slot_count);
+    uint64_t seen = wr_load_relaxed(
+        &map->words[slot / WR_WORD_BITS]); /* who holds it sees it clear */
+    return (seen & bit(slot)) != 0;
+}
+
+uint32_t
+wr_bitmap_free_count(const struct wr_bitmap *map)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < map->word_count; i++)
+        count +=
+            wr_count_bits(wr_load_relaxed(&map->words[i])); /* a snapshot */
+    return count;
+}
+
+bool
+wr_bitmap_is_whole(const struct wr_bitmap *map, uint32_t *from)
+{
+    while (*from < map->word_count) {
+        uint64_t seen = wr_load_seq(&map->words[*from]); /* [home] */
+        if (seen != whole_word(map, *from))
+            return false;
+        (*from)++;
+    }
+    return true;
+}
+
+void
+wr_bitmap_check(const struct wr_bitmap *map)
+{
+    for (uint32_t i = 0; i < map->word_count; i++) {
+        uint64_t seen = wr_load_relaxed(&map->words[i]); /* it is quiet */
+        WR_CHECK(
+            (seen & ~whole_word(map, i)) == 0, "invariant 1 of bitmap broken");
+    }
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WR_BITMAP_H
+#define WR_BITMAP_H
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wr_bitmap {
+    _Atomic uint64_t *words; /* dense: one bit a slot, set when free */
+    uint32_t word_count;
+    uint32_t slot_count;
+};
+
+/*
+ * Where a thread looks first: a word, and which of its slots it believes to be
+ * free. Belongs to one thread. Zeroed, it starts at the first word and believes
+ * nothing.
+ */
+struct wr_bitmap_hint {
+    uint64_t guess;
+    uint32_t word;
+};
+
+/* How many bytes the books of `slot_count` slots take. */
+size_t wr_bitmap_meta_size(uint32_t slot_count);
+
+/*
+ * Makes all slots free; 1 to 2^32 - 64 of them. `meta` is memory of
+ * wr_bitmap_meta_size bytes, aligned to a word; the caller keeps it until the
+ * last call on `map`.
+ */
+void wr_bitmap_init(struct wr_bitmap *map, uint32_t slot_count, void *meta);
+
+/* The part of take that searches: where the guess is used up or was wrong. */
+bool wr_bitmap_search(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t *slot);
+
+/* Takes the lowest slot the hint believes in; forgets all at the first
+   disappointment. The guess is not 0. */
+static inline bool
+wr_bitmap_take_guess(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t *slot)
+{
+    uint64_t guess = hint->guess;
+    uint32_t word = hint->word;
+    uint32_t index = wr_lowest_bit(guess);
+    bool was_free =
+        wr_clear_bit_acq_rel(&map->words[word], index); /* [slot] [gone] */
+    hint->guess = was_free ? guess & (guess - 1) : 0;
+    *slot = word * WR_WORD_BITS + index;
+    WR_ASSERT(*slot < map->slot_count);
+    return was_free;
+}
+
+/*
+ * Takes a free slot, searching from the hint on. Any number of threads. False
+ * when no free slot was met; see "Limits" in bitmap.c.
+ */
+static inline bool
+wr_bitmap_take(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t *slot)
+{
+    WR_ASSERT(hint->word < map->word_count);
+    if (hint->guess != 0 && wr_bitmap_take_guess(map, hint, slot))
+        return true;
+    return wr_bitmap_search(map, hint, slot);
+}
+
+/* Gives back a slot that was taken, by any thread, which will look there
+   first. False, and nothing changed, if it was free. */
+static inline bool
+wr_bitmap_give(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t slot)
+{
+    WR_ASSERT(slot < map->slot_count);
+    uint32_t word = slot / WR_WORD_BITS;
+    uint32_t index = slot % WR_WORD_BITS;
+    bool was_free =
+        wr_set_bit_seq(&map->words[word], index); /* [slot] [sleep] [home] */
+    if (was_free)
+        return false;
+
+    uint64_t others = hint->word == word ? hint->guess : 0;
+    hint->word = word;
+    hint->guess = others | UINT64_C(1) << index;
+    return true;
+}
+
+/* True if the slot was free while this call ran. */
+bool wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot);
+
+/* How many slots were free, word by word, while this call ran. */
+uint32_t wr_bitmap_free_count(const struct wr_bitmap *map);
+
+/*
+ * True if all slots are free, while no thread takes any. Starts at word
+ * `*from`, 0 at first, and remembers there how far it came, so that asking
+ * after every give costs one pass in all.
+ */
+bool wr_bitmap_is_whole(const struct wr_bitmap *map, uint32_t *from);
+
+/* Aborts if an invariant is broken. Only while no other thread calls. */
+void wr_bitmap_check(const struct wr_bitmap *map);
+
+#endif

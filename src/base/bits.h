@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* bits: words of 64 bits, and sizes that must not overflow. */
+#ifndef WR_BITS_H
+#define WR_BITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WR_WORD_BITS = 64, WR_LINE_SIZE = 64 };
+
+/* The index of the lowest set bit; `word` is not 0. */
+static inline uint32_t
+wr_lowest_bit(uint64_t word)
+{
+    return (uint32_t)__builtin_ctzll(word);
+}
+
+static inline uint32_t
+wr_count_bits(uint64_t word)
+{
+    return (uint32_t)__builtin_popcountll(word);
+}
+
+/* The lowest `count` bits set, for 1 to 64. */
+static inline uint64_t
+wr_low_bits(uint32_t count)
+{
+    return UINT64_MAX >> (WR_WORD_BITS - count);
+}
+
+static inline bool
+wr_is_power_of_two(size_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+/* True if the sum does not fit; else it is in `sum`. */
+static inline bool
+wr_add_overflows(size_t a, size_t b, size_t *sum)
+{
+    return __builtin_add_overflow(a, b, sum);
+}
+
+/* True if the product does not fit; else it is in `product`. */
+static inline bool
+wr_multiply_overflows(size_t a, size_t b, size_t *product)
+{
+    return __builtin_mul_overflow(a, b, product);
+}
+
+/* `value` rounded up to a multiple of `align`, a power of two. True if that
+   does not fit; else it is in `rounded`. */
+static inline bool
+wr_round_up_overflows(size_t value, size_t align, size_t *rounded)
+{
+    size_t sum;
+    if (wr_add_overflows(value, align - 1, &sum))
+        return true;
+    *rounded = sum & ~(align - 1);
+    return false;
+}
+
+#endif

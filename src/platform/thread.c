@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thread: mutual exclusion, and the end of a thread.
+ *
+ * Idea
+ *   A thin layer over pthreads. The lock and unlock of a mutex that we made
+ *   and hold cannot fail; if one does, memory is corrupt, and we stop.
+ */
+
+#include "platform/thread.h"
+
+#include "base/check.h"
+
+#include <stddef.h>
+
+void
+wr_mutex_init(struct wr_mutex *mutex)
+{
+    int failed = pthread_mutex_init(&mutex->handle, NULL);
+    WR_CHECK(failed == 0, "a mutex could not be made");
+}
+
+void
+wr_mutex_fini(struct wr_mutex *mutex)
+{
+    int failed = pthread_mutex_destroy(&mutex->handle);
+    WR_CHECK(failed == 0, "a mutex was ended while it was held");
+}
+
+void
+wr_mutex_lock(struct wr_mutex *mutex)
+{
+    int failed = pthread_mutex_lock(&mutex->handle);
+    WR_CHECK(failed == 0, "a mutex is corrupt");
+}
+
+void
+wr_mutex_unlock(struct wr_mutex *mutex)
+{
+    int failed = pthread_mutex_unlock(&mutex->handle);
+    WR_CHECK(failed == 0, "a mutex is corrupt");
+}
+
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool key_made;
+static void (*exit_function)(void *);
+
+static void
+make_key(void)
+{
+    key_made = pthread_key_create(&key, exit_function) == 0;
+}
+
+bool
+wr_thread_at_exit(void (*at_exit)(void *))
+{
+    static struct wr_mutex mutex = WR_MUTEX_INITIAL;
+    wr_mutex_lock(&mutex);
+    WR_ASSERT(exit_function == NULL || exit_function == at_exit);
+    exit_function = at_exit;
+    wr_mutex_unlock(&mutex);
+    (void)pthread_once(&key_once, make_key);
+    return key_made && pthread_setspecific(key, &key_made) == 0;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* thread: mutual exclusion, and the end of a thread. */
+#ifndef WR_THREAD_H
+#define WR_THREAD_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+/* A lock for the paths that may wait. Not recursive. */
+struct wr_mutex {
+    pthread_mutex_t handle;
+};
+
+#define WR_MUTEX_INITIAL                                                       \
+    {                                                                          \
+        PTHREAD_MUTEX_INITIALIZER                                              \
+    }
+
+void wr_mutex_init(struct wr_mutex *mutex);
+void wr_mutex_fini(struct wr_mutex *mutex);
+void wr_mutex_lock(struct wr_mutex *mutex);
+void wr_mutex_unlock(struct wr_mutex *mutex);
+
+/*
+ * Has `at_exit` run when the calling thread ends, with other destructors of
+ * thread-specific data before and behind it. The same function on every call.
+ * False: the system has no key left; it will not run.
+ */
+bool wr_thread_at_exit(void (*at_exit)(void *));
+
+#endif

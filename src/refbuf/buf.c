@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * buf: the writable rest of a block.
+ *
+ *     block  [ (slices split off) | head | data: len | room ]
+ *                                        ▲
+ *                                        buf.data
+ *
+ * Idea
+ *   A buf is a slice that may still grow: the same three words, and how much is
+ *   free on either side. Freezing drops the two numbers; splitting gives the
+ *   slice part of the weight and begins again behind it.
+ *
+ * Invariants
+ *   1. head, len and room lie inside the block, and no slice lies in them.
+ *   2. The empty buf is all zero.
+ *   3. weight > 0 in a buf that is not empty.
+ *
+ * Costs
+ *   No locked instruction but those of refs.c and the arena's doors.
+ *
+ * Limits
+ *   2^32 - 1 bytes.
+ */
+
+#include "arena/arena.h"
+#include "arena/spill.h"
+#include "base/check.h"
+#include "refbuf/refs.h"
+
+#include <string.h>
+
+const void *
+weir_buf_data(const struct weir_buf *buf)
+{
+    return buf->data;
+}
+
+size_t
+weir_buf_len(const struct weir_buf *buf)
+{
+    return wr_word_len(buf->word);
+}
+
+void *
+weir_buf_tail(const struct weir_buf *buf)
+{
+    uint32_t len = wr_word_len(buf->word);
+    return len == 0 ? buf->data : buf->data + len;
+}
+
+size_t
+weir_buf_room(const struct weir_buf *buf)
+{
+    return buf->room;
+}
+
+static _Noreturn void
+fail_commit(const struct weir_buf *buf)
+{
+    static const char what[] = "committed more than there was room for";
+    enum wr_kind kind = wr_word_kind(buf->word);
+    if (kind == WR_EMPTY)
+        wr_fail(what, NULL, WR_NO_BLOCK);
+    int64_t block =
+        kind == WR_BLOCK ? (int64_t)wr_owner_slot(buf->owner) : WR_NO_BLOCK;
+    wr_fail(what, wr_arena_of(buf->word, buf->owner)->name, block);
+}
+
+void
+weir_buf_commit(struct weir_buf *buf, size_t n)
+{
+    if (n > buf->room)
+        fail_commit(buf);
+    buf->word += n; /* the length is the lower half, and has room */
+    buf->room -= (uint32_t)n;
+}
+
+/* Moves the buf to the heap, if it may, with room for `n` bytes. */
+static enum weir_status
+outgrow(struct weir_buf *buf, size_t n)
+{
+    if (wr_word_kind(buf->word) == WR_EMPTY)
+        return WEIR_NO_ROOM;
+    struct weir_arena *arena = wr_arena_of(buf->word, buf->owner);
+    if ((arena->flags & WEIR_SPILL_GROW) == 0)
+        return WEIR_NO_ROOM;
+    struct weir_buf old;
+    enum weir_status status = wr_spill_grow(buf, n, &old);
+    if (status == WEIR_OK)
+        wr_refs_drop(old.word, old.owner, old.data);
+    return status;
+}
+
+enum weir_status
+weir_buf_reserve(struct weir_buf *buf, size_t n)
+{
+    return n <= buf->room ? WEIR_OK : outgrow(buf, n);
+}
+
+enum weir_status
+weir_buf_write(struct weir_buf *buf, const void *bytes, size_t n)
+{
+    enum weir_status status = weir_buf_reserve(buf, n);
+    if (status != WEIR_OK || n == 0)
+        return status;
+    memcpy(weir_buf_tail(buf), bytes, n);
+    weir_buf_commit(buf, n);
+    return WEIR_OK;
+}
+
+enum weir_status
+weir_buf_headroom(struct weir_buf *buf, size_t n)
+{
+    if (n > buf->room || (n > 0 && wr_word_len(buf->word) > 0))
+        return WEIR_NO_ROOM;
+    buf->head += (uint32_t)n;
+    buf->room -= (uint32_t)n;
+    if (n > 0)
+        buf->data += n;
+    return WEIR_OK;
+}
+
+size_t
+weir_buf_headroom_left(const struct weir_buf *buf)
+{
+    return buf->head;
+}
+
+enum weir_status
+weir_buf_prepend(struct weir_buf *buf, const void *bytes, size_t n)
+{
+    if (n > buf->head)
+        return WEIR_NO_ROOM;
+    if (n == 0)
+        return WEIR_OK;
+    buf->data -= n;
+    buf->head -= (uint32_t)n;
+    buf->word += n;
+    memcpy(buf->data, bytes, n);
+    return WEIR_OK;
+}
+
+void
+weir_buf_truncate(struct weir_buf *buf, size_t len)
+{
+    uint32_t had = wr_word_len(buf->word);
+    if (len >= had)
+        return;
+    buf->word = wr_word_with_len(buf->word, (uint32_t)len);
+    buf->room += had - (uint32_t)len;
+}
+
+void
+weir_buf_clear(struct weir_buf *buf)
+{
+    weir_buf_truncate(buf, 0);
+}
+
+void
+weir_buf_freeze(struct weir_buf *buf, struct weir_slice *slice)
+{
+    *slice = (struct weir_slice){ 0 };
+    uint32_t len = wr_word_len(buf->word);
+    if (len == 0) {
+        weir_buf_drop(buf);
+        return;
+    }
+    wr_arena_count_freeze(wr_arena_of(buf->word, buf->owner), len);
+    slice->data = buf->data;
+    slice->word = buf->word;
+    slice->owner = buf->owner;
+    *buf = (struct weir_buf){ 0 };
+}
+
+void
+weir_buf_split(struct weir_buf *buf, struct weir_slice *slice)
+{
+    *slice = (struct weir_slice){ 0 };
+    uint32_t len = wr_word_len(buf->word);
+    if (len == 0)
+        return;
+    wr_arena_count_freeze(wr_arena_of(buf->word, buf->owner), len);
+    slice->data = buf->data;
+    slice->word = wr_refs_divide(&buf->word, buf->owner);
+    slice->owner = buf->owner;
+    buf->data += len;
+    buf->word = wr_word_with_len(buf->word, 0);
+    buf->head = 0;
+}
+
+void
+weir_buf_drop(struct weir_buf *buf)
+{
+    uint64_t word = buf->word;
+    uint64_t owner = buf->owner;
+    const uint8_t *data = buf->data;
+    *buf = (struct weir_buf){ 0 };
+    wr_refs_drop(word, owner, data);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* refs: weighted counts, and the end of what is counted. */
+#ifndef WR_REFS_H
+#define WR_REFS_H
+
+#include "arena/arena.h"
+#include "weir/weir.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Memory of somebody else's. */
+struct wr_foreign {
+    _Atomic uint64_t refs; /* less WR_WEIGHT_WHOLE */
+    weir_release_fn *release;
+    const void *bytes;
+    size_t len;
+    void *user;
+};
+
+/*
+ * Takes part of the weight of a handle for a second one; `word` is the first
+ * one's, and what is returned is a word with the same kind and length. Of
+ * weight 1 nothing can be taken, so it adds to the count first.
+ */
+uint64_t wr_refs_divide(uint64_t *word, uint64_t owner);
+
+/* A second handle's word without a change of the first one's. */
+uint64_t wr_refs_add(uint64_t word, uint64_t owner);
+
+/* The part of drop for whatever is not the only handle of an arena's block. */
+void wr_refs_drop_slowly(uint64_t word, uint64_t owner, const uint8_t *data);
+
+/* Gives the weight of a handle back; whoever gives the last sends the memory
+   home. `data` is the handle's, to check it. */
+static inline void
+wr_refs_drop(uint64_t word, uint64_t owner, const uint8_t *data)
+{
+    if (wr_word_is_whole_block(word)) {
+        struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
+        _Atomic uint64_t *count = wr_arena_refs_at(arena, wr_owner_slot(owner));
+        if (count != NULL && wr_load_acquire(count) == 0) { /* [last] */
+            wr_arena_give_block(arena, owner, data);
+            return;
+        }
+    }
+    wr_refs_drop_slowly(word, owner, data);
+}
+
+/* True if this handle has all the weight that is out. */
+bool wr_refs_is_sole(uint64_t word, uint64_t owner);
+
+/* The word of a sole handle with the whole weight, its count at rest. */
+uint64_t wr_refs_make_whole(uint64_t word, uint64_t owner);
+
+#endif

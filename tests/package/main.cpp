@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// The same program is C++ too.
+#include "main.c"
