@@ -32,7 +32,7 @@
  * Edges
  *   [home]   wr_bitmap_give, wr_spill_give, seq  ->  is_home, seq
  *            What the last owner of a block did happens before the unmapping.
- *   [sleep]  weir_arena_destroy, seq  ->  wr_arena_give, seq
+ *   [sleep]  weir_arena_destroy, seq  ->  wr_door_give, seq
  *            Tearing down, above.
  *
  * Costs

@@ -93,37 +93,19 @@ struct weir_arena *wr_directory_take(void);
 /* Makes one unused. The mutex is not held. */
 void wr_directory_give(struct weir_arena *arena);
 
-/* ---- The two doors (doors.c; the rest of each in rare.c) ---- */
+/* ---- Behind the two doors of doors.h (rare.c) ---- */
 
-/* Fills `buf` with a block, whole and empty. Fails as weir_arena_alloc; `barge`
-   overtakes waiters. */
-enum weir_status wr_arena_take(
-    struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf);
+/* The rest of wr_door_take and wr_door_give. */
 enum weir_status wr_arena_take_rarely(
     struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf);
+void wr_arena_give_rarely(
+    struct weir_arena *arena, uint32_t slot, const uint8_t *data);
 
-/* The same with the mutex held, for whoever is first in the queue. */
+/* Takes a block with the mutex held, for whoever is first in the queue. */
 bool wr_arena_take_locked(struct weir_arena *arena, struct weir_buf *buf);
 
-/* A block goes home; `data` is where its handle pointed. Its count is at rest
-   already. Aborts on every misuse that can be seen here. */
-void wr_arena_give_block(
-    struct weir_arena *arena, uint64_t owner, const uint8_t *data);
-void wr_arena_give_rarely(struct weir_arena *arena, uint32_t slot);
-
-/* The same for a BLOCK or SPILLED handle. */
+/* A BLOCK or SPILLED handle's block goes home. */
 void wr_arena_give(uint64_t word, uint64_t owner, const uint8_t *data);
-
-/* The handle of a slot that was just taken. */
-static inline void
-wr_arena_fill(struct weir_arena *arena, uint32_t slot, struct weir_buf *buf)
-{
-    buf->data = arena->base + wr_fixed_offset(&arena->fixed, slot);
-    buf->word = wr_word_pack(WR_WEIGHT_WHOLE, WR_BLOCK, 0);
-    buf->owner = wr_owner_pack(arena->id, slot);
-    buf->head = 0;
-    buf->room = (uint32_t)arena->fixed.block_size;
-}
 
 /* Aborts: `what` was done to a block. */
 _Noreturn void wr_arena_fail(
@@ -135,11 +117,18 @@ struct weir_arena *wr_arena_of(uint64_t word, uint64_t owner);
 /* The count of a BLOCK or SPILLED handle. */
 _Atomic uint64_t *wr_arena_refs(uint64_t word, uint64_t owner);
 
-/* The count of a block; NULL: the arena has none of this number. */
+static inline uint32_t
+wr_arena_slot_count(const struct weir_arena *arena)
+{
+    return arena->fixed.map.slot_count;
+}
+
+/* The count of a block below the slot count. */
 static inline _Atomic uint64_t *
 wr_arena_refs_at(const struct weir_arena *arena, uint32_t slot)
 {
-    return slot < arena->fixed.map.slot_count ? &arena->counts[slot] : NULL;
+    WR_ASSERT(slot < wr_arena_slot_count(arena));
+    return &arena->counts[slot];
 }
 
 /* Where the block of a BLOCK or SPILLED handle starts, and its size. */

@@ -4,7 +4,7 @@
  *
  * Idea
  *   Who finds no slot, or somebody waiting, or has no record yet, comes here
- *   from doors.c. What cannot be done without waiting is done under the mutex.
+ *   from doors.h. What cannot be done without waiting is done under the mutex.
  *
  * Full is exact
  *   A search that met only empty words has not proved that they were empty at
@@ -27,6 +27,7 @@
  */
 
 #include "arena/arena.h"
+#include "arena/doors.h"
 #include "arena/spill.h"
 
 /* Full is exact. The mutex is held. */
@@ -62,7 +63,7 @@ wr_arena_take_locked(struct weir_arena *arena, struct weir_buf *buf)
     uint32_t slot;
     if (!take_exact(arena, &slot))
         return spill_instead(arena, buf);
-    wr_arena_fill(arena, slot, buf);
+    wr_door_fill(arena, slot, buf);
     return true;
 }
 
@@ -100,7 +101,7 @@ wr_arena_take_rarely(
     uint32_t slot;
     if ((state & forbids) == 0 && record != NULL &&
         wr_fixed_take(&arena->fixed, &record->hint, &slot)) {
-        wr_arena_fill(arena, slot, buf);
+        wr_door_fill(arena, slot, buf);
         return WEIR_OK;
     }
     return take_under_mutex(arena, barge, buf);
@@ -125,8 +126,13 @@ look_around(struct weir_arena *arena)
 }
 
 void
-wr_arena_give_rarely(struct weir_arena *arena, uint32_t slot)
+wr_arena_give_rarely(
+    struct weir_arena *arena, uint32_t slot, const uint8_t *data)
 {
+    if (slot >= wr_arena_slot_count(arena))
+        wr_arena_fail(arena, slot, "released, but the arena has no such block");
+    if (!wr_door_is_place(arena, slot, data))
+        wr_arena_fail(arena, slot, "released with data of another block");
     struct wr_record *record = wr_record_of(arena);
     if (record != NULL) {
         give_slot(arena, record, slot);
@@ -143,7 +149,7 @@ wr_arena_give(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     struct weir_arena *arena = wr_arena_of(word, owner);
     if (wr_word_kind(word) == WR_BLOCK) {
-        wr_arena_give_block(arena, owner, data);
+        wr_door_give(arena, owner, data);
         return;
     }
     wr_spill_give(arena, owner);
@@ -167,10 +173,9 @@ wr_arena_refs(uint64_t word, uint64_t owner)
         return &wr_spill_at(owner)->refs;
     struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
     uint32_t slot = wr_owner_slot(owner);
-    _Atomic uint64_t *count = wr_arena_refs_at(arena, slot);
-    if (count == NULL)
+    if (slot >= wr_arena_slot_count(arena))
         wr_arena_fail(arena, slot, "used, but the arena has no such block");
-    return count;
+    return wr_arena_refs_at(arena, slot);
 }
 
 uint8_t *

@@ -28,8 +28,8 @@
  *              "Full is exact" in arena/doors.c.
  *
  * Costs
- *   A call: two loads and a compare to find the record among the recent ones,
- *   plain stores to count. The first call of a thread on an arena takes the mutex and memory.
+ *   A call on the arena that the thread used last: two loads and a compare to
+ *   find the record; on another one, four. Plain stores to count. The first call of a thread on an arena takes the mutex and memory.
  *   A sum walks the records. 128 bytes for each thread and arena.
  *
  * Limits
@@ -46,7 +46,7 @@
 
 #include <string.h>
 
-WR_TLS struct wr_recent wr_recent[WR_RECENT_COUNT];
+WR_TLS struct wr_recent wr_recent;
 
 static WR_TLS struct wr_record **table;
 static WR_TLS uint32_t table_size;
@@ -104,7 +104,7 @@ thread_ends(void *unused)
     wr_memory_release(table);
     table = NULL;
     table_size = 0;
-    memset(wr_recent, 0, sizeof(wr_recent));
+    wr_recent = (struct wr_recent){ 0 };
     ended = true;
 }
 
@@ -170,8 +170,7 @@ wr_record_of(struct weir_arena *arena)
     if (record == NULL || record->serial != arena->serial)
         record = make_record(arena);
     if (record != NULL)
-        wr_recent[id % WR_RECENT_COUNT] =
-            (struct wr_recent){ record->serial, record };
+        wr_recent = (struct wr_recent){ record->serial, record };
     return record;
 }
 

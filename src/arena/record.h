@@ -41,29 +41,18 @@ struct wr_record {
 
 #define WR_TLS __thread __attribute__((tls_model("initial-exec")))
 
-enum { WR_RECENT_COUNT = 8 };
-
-/* The records a thread used last, by the low bits of the arena's id; a serial
-   of 0 fits no arena. */
+/* The record the thread used last, and the serial of its arena; 0: none. */
 struct wr_recent {
     uint64_t serial;
     struct wr_record *record;
 };
-extern WR_TLS struct wr_recent wr_recent[WR_RECENT_COUNT];
-
-/* The calling thread's record for the arena with this number and serial, if it
-   is among the recent ones, else NULL: what the common paths ask. */
-static inline struct wr_record *
-wr_record_recent(uint32_t id, uint64_t serial)
-{
-    const struct wr_recent *recent = &wr_recent[id % WR_RECENT_COUNT];
-    return recent->serial == serial ? recent->record : NULL;
-}
+extern WR_TLS struct wr_recent wr_recent;
 
 /*
- * The same, searched for and made at the thread's first call. NULL: it can have
- * none, because there is no memory or it is ending; then it works under the
- * arena's mutex, on the arena's own record.
+ * The calling thread's record for an arena. NULL: it can have none, because
+ * there is no memory or it is ending; then it works under the arena's mutex, on
+ * the arena's own record. When wr_recent bears the arena's serial it is the one
+ * there: the common paths look only there.
  */
 struct wr_record *wr_record_of(struct weir_arena *arena);
 

@@ -31,7 +31,7 @@
  *      free, unless somebody holds the mutex and is about to serve.
  *
  * Edges
- *   [sleep]  weir_arena_wait, seq  ->  wr_arena_give, seq
+ *   [sleep]  weir_arena_wait, seq  ->  wr_door_give, seq
  *            wr_bitmap_give, seq  ->  search of the bitmap, seq
  *            Both halves of the argument above.
  *
@@ -50,6 +50,7 @@
  */
 
 #include "arena/arena.h"
+#include "arena/doors.h"
 #include "base/check.h"
 
 static void
@@ -132,7 +133,7 @@ weir_arena_wait(
         return WEIR_INVALID;
     waiter->state = WR_WAITER_IDLE;
     waiter->arena = arena;
-    enum weir_status status = wr_arena_take(arena, size, false, &waiter->buf);
+    enum weir_status status = wr_door_take(arena, size, false, &waiter->buf);
     if (status != WEIR_FULL)
         return status;
 

@@ -37,6 +37,9 @@ extern __thread unsigned long wr_locked_count;
 #define wr_add_relaxed(object, value)                                          \
     (WR_COUNT_LOCKED(),                                                        \
         atomic_fetch_add_explicit((object), (value), memory_order_relaxed))
+#define wr_add_seq(object, value)                                              \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_fetch_add_explicit((object), (value), memory_order_seq_cst))
 #define wr_sub_relaxed(object, value)                                          \
     (WR_COUNT_LOCKED(),                                                        \
         atomic_fetch_sub_explicit((object), (value), memory_order_relaxed))
@@ -72,27 +75,18 @@ extern __thread unsigned long wr_locked_count;
 #endif
 
 /*
- * Clears bit `index` of `word`, or sets it; true if it was set before. On x86
- * one `lock btr` or `lock bts`: with fetch_and and a use of the old word most
- * compilers make a loop of it, at twice the cost. Both are full barriers there.
+ * Clears bit `index` of `word`; true if it was set. On x86 one `lock btr`: of a
+ * fetch_and whose old word is used most compilers make a loop, at twice the
+ * cost. It is a full barrier there.
  */
 #ifdef WR_PORTABLE_BITS
 static inline bool
 wr_clear_bit_acq_rel(_Atomic uint64_t *word, uint32_t index)
 {
-    uint64_t bit = UINT64_C(1) << index;
+    uint64_t mask = UINT64_C(1) << index;
     WR_COUNT_LOCKED();
-    return (atomic_fetch_and_explicit(word, ~bit, memory_order_acq_rel) &
-               bit) != 0;
-}
-
-static inline bool
-wr_set_bit_seq(_Atomic uint64_t *word, uint32_t index)
-{
-    uint64_t bit = UINT64_C(1) << index;
-    WR_COUNT_LOCKED();
-    return (atomic_fetch_or_explicit(word, bit, memory_order_seq_cst) & bit) !=
-           0;
+    return (atomic_fetch_and_explicit(word, ~mask, memory_order_acq_rel) &
+               mask) != 0;
 }
 #else
 static inline bool
@@ -101,18 +95,6 @@ wr_clear_bit_acq_rel(_Atomic uint64_t *word, uint32_t index)
     bool was_set;
     WR_COUNT_LOCKED();
     __asm__ __volatile__("lock btrq %2, %0"
-                         : "+m"(*word), "=@ccc"(was_set)
-                         : "Jr"((uint64_t)index)
-                         : "memory");
-    return was_set;
-}
-
-static inline bool
-wr_set_bit_seq(_Atomic uint64_t *word, uint32_t index)
-{
-    bool was_set;
-    WR_COUNT_LOCKED();
-    __asm__ __volatile__("lock btsq %2, %0"
                          : "+m"(*word), "=@ccc"(was_set)
                          : "Jr"((uint64_t)index)
                          : "memory");

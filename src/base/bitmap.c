@@ -39,9 +39,11 @@
  *            One half of tearing down against giving back; see arena/arena.c.
  *
  * Linearization
- *   take: the clearing of a bit that was set. give: the setting of the bit. An
- *   update cannot be lost: both change one bit in place, whatever the others
- *   of the word do.
+ *   take: the clearing of a bit that was set. give: the addition of a bit that
+ *   its owner knows to be 0, which sets it and touches no other. An update
+ *   cannot be lost: both change one bit in place, whatever the others of the
+ *   word do. A bit given twice carries into its neighbour; the old word tells,
+ *   and the program stops.
  *
  * Costs
  *   take: one locked instruction where the guess holds, plus one load for each

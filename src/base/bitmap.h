@@ -72,24 +72,25 @@ wr_bitmap_take(
     return wr_bitmap_search(map, hint, slot);
 }
 
-/* Gives back a slot that was taken, by any thread, which will look there
-   first. False, and nothing changed, if it was free. */
+/*
+ * Gives back a slot that was taken, by any thread, which will look there first.
+ * False if it was free: then the word is corrupt, and the caller must stop.
+ * Adding a bit that is known to be 0 sets it and tells what was there, in one
+ * instruction everywhere.
+ */
 static inline bool
 wr_bitmap_give(
     struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t slot)
 {
     WR_ASSERT(slot < map->slot_count);
     uint32_t word = slot / WR_WORD_BITS;
-    uint32_t index = slot % WR_WORD_BITS;
-    bool was_free =
-        wr_set_bit_seq(&map->words[word], index); /* [slot] [sleep] [home] */
-    if (was_free)
-        return false;
-
+    uint64_t bit = UINT64_C(1) << slot % WR_WORD_BITS;
+    uint64_t seen =
+        wr_add_seq(&map->words[word], bit); /* [slot] [sleep] [home] */
     uint64_t others = hint->word == word ? hint->guess : 0;
     hint->word = word;
-    hint->guess = others | UINT64_C(1) << index;
-    return true;
+    hint->guess = others | bit;
+    return (seen & bit) == 0;
 }
 
 /* True if the slot was free while this call ran. */

@@ -3,7 +3,7 @@
 #ifndef WR_REFS_H
 #define WR_REFS_H
 
-#include "arena/arena.h"
+#include "arena/doors.h"
 #include "weir/weir.h"
 
 #include <stdbool.h>
@@ -38,9 +38,10 @@ wr_refs_drop(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     if (wr_word_is_whole_block(word)) {
         struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
-        _Atomic uint64_t *count = wr_arena_refs_at(arena, wr_owner_slot(owner));
-        if (count != NULL && wr_load_acquire(count) == 0) { /* [last] */
-            wr_arena_give_block(arena, owner, data);
+        uint32_t slot = wr_owner_slot(owner);
+        if (slot < wr_arena_slot_count(arena) &&
+            wr_load_acquire(wr_arena_refs_at(arena, slot)) == 0) { /* [last] */
+            wr_door_give(arena, owner, data);
             return;
         }
     }
