@@ -25,7 +25,7 @@
  * Edges
  *   [counted]  wr_record_count, release  ->  wr_record_sum, acquire
  *              Who sees a release counted sees its block in the bitmap; see
- *              "Full is exact" in arena/doors.c.
+ *              "Full is exact" in arena/rare.c.
  *
  * Costs
  *   A call on the arena that the thread used last: two loads and a compare to
@@ -115,7 +115,7 @@ grow_table(uint32_t id)
     uint32_t size = table_size == 0 ? TABLE_SIZE_MIN : table_size;
     while (size <= id)
         size *= 2;
-    struct wr_record **larger = wr_memory_alloc_zeroed(size * sizeof(*larger));
+    struct wr_record **larger = wr_memory_alloc_zeroed(size * sizeof(struct wr_record *));
     if (larger == NULL)
         return false;
     if (table_size == 0 && !wr_thread_at_exit(thread_ends)) {
@@ -123,7 +123,7 @@ grow_table(uint32_t id)
         return false;
     }
     if (table_size != 0)
-        memcpy(larger, table, table_size * sizeof(*larger));
+        memcpy(larger, table, table_size * sizeof(struct wr_record *));
     wr_memory_release(table);
     table = larger;
     table_size = size;

@@ -31,7 +31,7 @@
  *            in between; by invariant 3 they keep the release sequence whole.
  *   [gone]   wr_bitmap_take, release  ->  find_word, seq
  *            Who sees a slot gone sees what its taker had seen: the argument
- *            that full is exact needs it (arena/doors.c).
+ *            that full is exact needs it (arena/rare.c).
  *   [sleep]  wr_bitmap_give, seq  ->  find_word, seq
  *            One half of going to sleep against giving back; the argument
  *            stands in arena/waiters.c.
@@ -55,13 +55,13 @@
  *   2^32 - 64 slots. A false from take says that each word was empty when this
  *   thread looked at it, not that all were empty at once: a slot given behind
  *   the search is missed. Who must not miss it counts the gives before and
- *   after (arena/arena.c) or queues first and asks again (arena/waiters.c).
+ *   after (arena/rare.c) or queues first and asks again (arena/waiters.c).
  */
 
 #include "base/bitmap.h"
 
 static uint64_t
-bit(uint32_t slot)
+bit_of(uint32_t slot)
 {
     return UINT64_C(1) << (slot % WR_WORD_BITS);
 }
@@ -128,7 +128,7 @@ wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot)
     WR_ASSERT(slot < map->slot_count);
     uint64_t seen = wr_load_relaxed(
         &map->words[slot / WR_WORD_BITS]); /* who holds it sees it clear */
-    return (seen & bit(slot)) != 0;
+    return (seen & bit_of(slot)) != 0;
 }
 
 uint32_t
