@@ -311,7 +311,7 @@ WEIR_API size_t weir_slice_len(const struct weir_slice *slice);
 
 /*
  * Makes a second handle on the same bytes. It divides the weight of `slice`,
- * so only one thread may use `slice` meanwhile; in 1 of some 65 clones of one
+ * so only one thread may use `slice` meanwhile; in 1 of some 60 clones of one
  * handle it takes a locked instruction, else none.
  */
 WEIR_API void weir_slice_clone(

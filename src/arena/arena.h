@@ -134,8 +134,15 @@ wr_arena_refs_at(const struct weir_arena *arena, uint32_t slot)
 /* Where the block of a BLOCK or SPILLED handle starts, and its size. */
 uint8_t *wr_arena_block(uint64_t word, uint64_t owner, size_t *size);
 
-/* Aborts if the block of a handle is seen to be free. */
-void wr_arena_check_live(uint64_t word, uint64_t owner);
+/* Aborts if there is no such block, or if it is seen to be free. */
+static inline void
+wr_arena_check_live(const struct weir_arena *arena, uint32_t slot)
+{
+    if (slot >= wr_arena_slot_count(arena))
+        wr_arena_fail(arena, slot, "released, but the arena has no such block");
+    if (wr_bitmap_is_free(&arena->fixed.map, slot))
+        wr_arena_fail(arena, slot, "released twice");
+}
 
 /* Counts for the calling thread. */
 void wr_arena_count(

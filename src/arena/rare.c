@@ -192,17 +192,6 @@ wr_arena_block(uint64_t word, uint64_t owner, size_t *size)
 }
 
 void
-wr_arena_check_live(uint64_t word, uint64_t owner)
-{
-    if (wr_word_kind(word) != WR_BLOCK)
-        return;
-    const struct weir_arena *arena = wr_arena_of(word, owner);
-    uint32_t slot = wr_owner_slot(owner);
-    WR_CHECK_BLOCK(!wr_bitmap_is_free(&arena->fixed.map, slot),
-        "released twice", arena->name, slot);
-}
-
-void
 wr_arena_count(struct weir_arena *arena, enum wr_counter counter, uint64_t n)
 {
     struct wr_record *record = wr_record_of(arena);

@@ -115,7 +115,8 @@ grow_table(uint32_t id)
     uint32_t size = table_size == 0 ? TABLE_SIZE_MIN : table_size;
     while (size <= id)
         size *= 2;
-    struct wr_record **larger = wr_memory_alloc_zeroed(size * sizeof(struct wr_record *));
+    struct wr_record **larger =
+        wr_memory_alloc_zeroed(size * sizeof(struct wr_record *));
     if (larger == NULL)
         return false;
     if (table_size == 0 && !wr_thread_at_exit(thread_ends)) {

@@ -60,12 +60,6 @@
 
 #include "base/bitmap.h"
 
-static uint64_t
-bit_of(uint32_t slot)
-{
-    return UINT64_C(1) << (slot % WR_WORD_BITS);
-}
-
 /* What a word is when all its slots are free. */
 static uint64_t
 whole_word(const struct wr_bitmap *map, uint32_t word)
@@ -120,15 +114,6 @@ wr_bitmap_search(
         if (wr_bitmap_take_guess(map, hint, slot))
             return true;
     return false;
-}
-
-bool
-wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot)
-{
-    WR_ASSERT(slot < map->slot_count);
-    uint64_t seen = wr_load_relaxed(
-        &map->words[slot / WR_WORD_BITS]); /* who holds it sees it clear */
-    return (seen & bit_of(slot)) != 0;
 }
 
 uint32_t

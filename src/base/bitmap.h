@@ -94,7 +94,14 @@ wr_bitmap_give(
 }
 
 /* True if the slot was free while this call ran. */
-bool wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot);
+static inline bool
+wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot)
+{
+    WR_ASSERT(slot < map->slot_count);
+    uint64_t seen = wr_load_relaxed(
+        &map->words[slot / WR_WORD_BITS]); /* who holds it sees it clear */
+    return (seen >> slot % WR_WORD_BITS & 1) != 0;
+}
 
 /* How many slots were free, word by word, while this call ran. */
 uint32_t wr_bitmap_free_count(const struct wr_bitmap *map);

@@ -31,14 +31,17 @@ enum wr_kind {
 /* The weight of all handles of one block together. */
 #define WR_WEIGHT_WHOLE (UINT32_C(1) << 27)
 
+enum { WR_KIND_SHIFT = 32, WR_WEIGHT_SHIFT = 36 };
+
 /* The upper half of the word of a handle that has the whole weight of an arena's
    block. */
-#define WR_WHOLE_BLOCK  (WR_WEIGHT_WHOLE << 4 | WR_BLOCK)
+#define WR_WHOLE_BLOCK (WR_WEIGHT_WHOLE << 4 | WR_BLOCK)
 
 static inline uint64_t
 wr_word_pack(uint32_t weight, enum wr_kind kind, uint32_t len)
 {
-    return (uint64_t)weight << 36 | (uint64_t)kind << 32 | len;
+    return (uint64_t)weight << WR_WEIGHT_SHIFT |
+           (uint64_t)kind << WR_KIND_SHIFT | len;
 }
 
 static inline uint32_t
@@ -50,20 +53,20 @@ wr_word_len(uint64_t word)
 static inline enum wr_kind
 wr_word_kind(uint64_t word)
 {
-    return (enum wr_kind)(word >> 32 & 15);
+    return (enum wr_kind)(word >> WR_KIND_SHIFT & 15);
 }
 
 /* The one comparison that finds the common case. */
 static inline bool
 wr_word_is_whole_block(uint64_t word)
 {
-    return word >> 32 == WR_WHOLE_BLOCK;
+    return word >> WR_KIND_SHIFT == WR_WHOLE_BLOCK;
 }
 
 static inline uint32_t
 wr_word_weight(uint64_t word)
 {
-    return (uint32_t)(word >> 36);
+    return (uint32_t)(word >> WR_WEIGHT_SHIFT);
 }
 
 static inline uint64_t
@@ -75,7 +78,8 @@ wr_word_with_len(uint64_t word, uint32_t len)
 static inline uint64_t
 wr_word_with_weight(uint64_t word, uint32_t weight)
 {
-    return (word & ((UINT64_C(1) << 36) - 1)) | (uint64_t)weight << 36;
+    return (word & ((UINT64_C(1) << WR_WEIGHT_SHIFT) - 1)) |
+           (uint64_t)weight << WR_WEIGHT_SHIFT;
 }
 
 static inline uint64_t

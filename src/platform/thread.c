@@ -41,25 +41,16 @@ wr_mutex_unlock(struct wr_mutex *mutex)
     WR_CHECK(failed == 0, "a mutex is corrupt");
 }
 
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
-static bool key_made;
-static void (*exit_function)(void *);
-
-static void
-make_key(void)
-{
-    key_made = pthread_key_create(&key, exit_function) == 0;
-}
-
 bool
 wr_thread_at_exit(void (*at_exit)(void *))
 {
     static struct wr_mutex mutex = WR_MUTEX_INITIAL;
+    static pthread_key_t key;
+    static bool made;
     wr_mutex_lock(&mutex);
-    WR_ASSERT(exit_function == NULL || exit_function == at_exit);
-    exit_function = at_exit;
+    if (!made)
+        made = pthread_key_create(&key, at_exit) == 0;
+    bool can = made;
     wr_mutex_unlock(&mutex);
-    (void)pthread_once(&key_once, make_key);
-    return key_made && pthread_setspecific(key, &key_made) == 0;
+    return can && pthread_setspecific(key, &made) == 0; /* any non-null value */
 }

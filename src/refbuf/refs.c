@@ -16,9 +16,9 @@
  *   to 0 was the last. A handle with the whole weight and a count at rest is
  *   the only one: it sends the block home without touching the count.
  *
- *   A clone takes a quarter of the weight, so one handle can be cloned some 65
- *   times, or clone of clone 13 deep, before a weight of 1 is left, which cannot
- *   be divided. Then 2^16 more weight is added to the count and the handle.
+ *   A clone takes a quarter of the weight, so one handle can be cloned some 60
+ *   times, or clone of clone 12 deep, before less than 4 is left, which has no
+ *   quarter. Then 2^16 more weight is added to the count and the handle.
  *
  * Invariants
  *   1. The weights of a block's handles add up to WHOLE + count, and no handle
@@ -38,7 +38,7 @@
  *   what it returns says how much was out before it.
  *
  * Costs
- *   divide: none, or a locked add in 1 of 65. drop: none for the only handle
+ *   divide: none, or a locked add in 1 of 60. drop: none for the only handle
  *   but a load of a count nobody writes; else one locked subtraction.
  *
  * Limits
@@ -77,28 +77,17 @@ count_of(uint64_t word, uint64_t owner)
     return wr_arena_refs(word, owner);
 }
 
-/* How a weight is divided: what the second handle gets. */
-static uint32_t
-share_of(uint32_t weight)
-{
-    return weight < 4 ? 1 : weight / 4;
-}
-
 uint64_t
-wr_refs_divide(uint64_t *word, uint64_t owner)
+wr_refs_divide_rarely(uint64_t *word, uint64_t owner)
 {
     if (wr_word_kind(*word) == WR_STATIC)
         return *word;
     uint32_t weight = wr_word_weight(*word);
     WR_CHECK(weight != 0, "a slice was used after it was released");
-    if (weight == 1) {
-        (void)wr_add_relaxed(
-            count_of(*word, owner), MORE_WEIGHT); /* we hold a reference */
-        weight += MORE_WEIGHT;
-    }
-    uint32_t share = share_of(weight);
-    *word = wr_word_with_weight(*word, weight - share);
-    return wr_word_with_weight(*word, share);
+    (void)wr_add_relaxed(
+        count_of(*word, owner), MORE_WEIGHT); /* we hold a reference */
+    *word = wr_word_with_weight(*word, weight + MORE_WEIGHT);
+    return wr_refs_divide(word, owner);
 }
 
 uint64_t
@@ -125,65 +114,97 @@ wr_refs_make_whole(uint64_t word, uint64_t owner)
     return wr_word_with_weight(word, WR_WEIGHT_WHOLE);
 }
 
-static void
-go_home(uint64_t word, uint64_t owner, const uint8_t *data)
-{
-    if (wr_word_kind(word) != WR_FOREIGN) {
-        wr_arena_give(word, owner, data);
-        return;
-    }
-    struct wr_foreign foreign = *foreign_at(owner);
-    wr_memory_release(foreign_at(owner));
-    foreign.release(foreign.bytes, foreign.len, foreign.user);
-}
+/* What giving weight back has shown. */
+enum given {
+    NOT_LAST,
+    LAST,    /* the count is at rest again */
+    TOO_MUCH /* more than was out */
+};
 
-static _Noreturn void
-fail_weight(uint64_t word, uint64_t owner)
+/* With much of the weight it may be the only handle that is left; then a look
+   saves the locked subtraction. */
+static enum given
+give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
-    static const char what[] = "released once too often";
-    if (wr_word_kind(word) == WR_FOREIGN)
-        wr_fail(what, "foreign memory", WR_NO_BLOCK);
-    int64_t block = wr_word_kind(word) == WR_BLOCK
-                        ? (int64_t)wr_owner_slot(owner)
-                        : WR_NO_BLOCK;
-    wr_fail(what, wr_arena_of(word, owner)->name, block);
-}
-
-/* Takes the weight off the count; true if it was the last. */
-static bool
-give_weight(uint64_t word, uint64_t owner)
-{
-    uint32_t weight = wr_word_weight(word);
-    _Atomic uint64_t *count = count_of(word, owner);
-    uint64_t out = wr_sub_acq_rel(count, weight) + WR_WEIGHT_WHOLE; /* [last] */
-    if (out < weight || out > INT64_MAX)
-        fail_weight(word, owner);
+    uint64_t out = 0;
+    if (weight >= WR_WEIGHT_WHOLE / 2)
+        out = wr_load_acquire(count) + WR_WEIGHT_WHOLE; /* [last] */
     if (out != weight)
-        return false;
-    wr_store_relaxed(count, 0); /* invariant 2; we are alone */
-    return true;
+        out = wr_sub_acq_rel(count, weight) + WR_WEIGHT_WHOLE; /* [last] */
+    if (out == weight) {
+        wr_store_relaxed(count, 0); /* invariant 2; we are alone */
+        return LAST;
+    }
+    return out > weight && out <= INT64_MAX ? NOT_LAST : TOO_MUCH;
 }
 
-/* True if this handle was the last. With much of the weight it may be the only
-   one left; then a look saves the locked subtraction. */
-static bool
-was_last(uint64_t word, uint64_t owner)
+static const char too_often[] = "released once too often";
+
+static void
+drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
 {
-    if (wr_word_weight(word) < WR_WEIGHT_WHOLE / 2 ||
-        !wr_refs_is_sole(word, owner))
-        return give_weight(word, owner);
-    (void)wr_refs_make_whole(word, owner);
-    return true;
+    struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
+    uint32_t slot = wr_owner_slot(owner);
+    wr_arena_check_live(arena, slot);
+    switch (give_weight(wr_arena_refs_at(arena, slot), wr_word_weight(word))) {
+    case NOT_LAST:
+        break;
+    case LAST:
+        wr_door_give(arena, owner, data);
+        break;
+    case TOO_MUCH:
+        wr_arena_fail(arena, slot, too_often);
+    }
+}
+
+static void
+drop_spilled(uint64_t word, uint64_t owner)
+{
+    struct weir_arena *arena = wr_arena_of(word, owner);
+    switch (give_weight(count_of(word, owner), wr_word_weight(word))) {
+    case NOT_LAST:
+        break;
+    case LAST:
+        wr_arena_give(word, owner, NULL);
+        break;
+    case TOO_MUCH:
+        wr_fail(too_often, arena->name, WR_NO_BLOCK);
+    }
+}
+
+static void
+drop_foreign(uint64_t word, uint64_t owner)
+{
+    struct wr_foreign *foreign = foreign_at(owner);
+    switch (give_weight(&foreign->refs, wr_word_weight(word))) {
+    case NOT_LAST:
+        break;
+    case LAST: {
+        struct wr_foreign last = *foreign;
+        wr_memory_release(foreign);
+        last.release(last.bytes, last.len, last.user);
+        break;
+    }
+    case TOO_MUCH:
+        wr_fail(too_often, "foreign memory", WR_NO_BLOCK);
+    }
 }
 
 void
-wr_refs_drop_slowly(uint64_t word, uint64_t owner, const uint8_t *data)
+wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
 {
-    enum wr_kind kind = wr_word_kind(word);
-    if (kind == WR_EMPTY || kind == WR_STATIC)
-        return;
-    if (kind == WR_BLOCK)
-        wr_arena_check_live(word, owner);
-    if (was_last(word, owner))
-        go_home(word, owner, data);
+    switch (wr_word_kind(word)) {
+    case WR_EMPTY:
+    case WR_STATIC:
+        break;
+    case WR_BLOCK:
+        drop_block(word, owner, data);
+        break;
+    case WR_SPILLED:
+        drop_spilled(word, owner);
+        break;
+    case WR_FOREIGN:
+        drop_foreign(word, owner);
+        break;
+    }
 }

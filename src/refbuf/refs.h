@@ -18,18 +18,28 @@ struct wr_foreign {
     void *user;
 };
 
+/* The part of divide for static memory, and where little weight is left. */
+uint64_t wr_refs_divide_rarely(uint64_t *word, uint64_t owner);
+
 /*
  * Takes part of the weight of a handle for a second one; `word` is the first
- * one's, and what is returned is a word with the same kind and length. Of
- * weight 1 nothing can be taken, so it adds to the count first.
+ * one's, and what is returned is a word with the same kind and length.
  */
-uint64_t wr_refs_divide(uint64_t *word, uint64_t owner);
+static inline uint64_t
+wr_refs_divide(uint64_t *word, uint64_t owner)
+{
+    uint32_t share = wr_word_weight(*word) / 4;
+    if (share == 0)
+        return wr_refs_divide_rarely(word, owner);
+    *word -= (uint64_t)share << WR_WEIGHT_SHIFT;
+    return wr_word_with_weight(*word, share);
+}
 
 /* A second handle's word without a change of the first one's. */
 uint64_t wr_refs_add(uint64_t word, uint64_t owner);
 
 /* The part of drop for whatever is not the only handle of an arena's block. */
-void wr_refs_drop_slowly(uint64_t word, uint64_t owner, const uint8_t *data);
+void wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data);
 
 /* Gives the weight of a handle back; whoever gives the last sends the memory
    home. `data` is the handle's, to check it. */
@@ -45,7 +55,7 @@ wr_refs_drop(uint64_t word, uint64_t owner, const uint8_t *data)
             return;
         }
     }
-    wr_refs_drop_slowly(word, owner, data);
+    wr_refs_drop_counted(word, owner, data);
 }
 
 /* True if this handle has all the weight that is out. */
