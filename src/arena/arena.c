@@ -155,8 +155,8 @@ map_blocks(const struct weir_arena_config *config,
 
 /* The bitmap first, then the counts, in a line of their own. */
 static bool
-map_books(const struct wr_fixed_geometry *geometry, struct wr_region *books,
-    size_t *counts_at)
+map_books(const struct wr_fixed_geometry *geometry, unsigned flags,
+    struct wr_region *books, size_t *counts_at)
 {
     size_t meta = wr_fixed_meta_size(geometry);
     size_t counts = geometry->slot_count * sizeof(uint64_t);
@@ -166,7 +166,8 @@ map_books(const struct wr_fixed_geometry *geometry, struct wr_region *books,
         errno = ENOMEM;
         return false;
     }
-    return wr_pages_map(total, WR_LINE_SIZE, WR_PAGES_NORMAL, books);
+    return wr_pages_map(total, WR_LINE_SIZE, WR_PAGES_NORMAL, books) &&
+           ((flags & WEIR_PREFAULT) == 0 || wr_pages_prefault(books));
 }
 
 static void
@@ -218,7 +219,7 @@ build(const struct weir_arena_config *config,
     if (status != WEIR_OK)
         goto fail;
     status = WEIR_SYSTEM;
-    if (!map_books(geometry, &books, &counts_at))
+    if (!map_books(geometry, config->flags, &books, &counts_at))
         goto fail;
     struct weir_arena *arena = wr_directory_take();
     if (arena == NULL)

@@ -148,8 +148,8 @@ wr_arena_check_live(const struct weir_arena *arena, uint32_t slot)
 void wr_arena_count(
     struct weir_arena *arena, enum wr_counter counter, uint64_t n);
 
-/* Counts one freeze of `len` bytes. */
-void wr_arena_count_freeze(struct weir_arena *arena, uint32_t len);
+/* The rest of wr_door_count_freeze. */
+void wr_arena_count_freeze(uint64_t word, uint64_t owner, uint32_t len);
 
 /* ---- Its life (arena.c) ---- */
 

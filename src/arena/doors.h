@@ -93,4 +93,19 @@ wr_door_give(struct weir_arena *arena, uint64_t owner, const uint8_t *data)
         wr_arena_attend(arena);
 }
 
+/* Counts a freeze of `len` bytes of a handle that is not empty. */
+static inline void
+wr_door_count_freeze(uint64_t word, uint64_t owner, uint32_t len)
+{
+    if (wr_word_kind(word) == WR_BLOCK) {
+        const struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
+        if (wr_recent.serial == arena->serial) {
+            wr_record_count(wr_recent.record, WR_FREEZES, 1);
+            wr_record_count(wr_recent.record, WR_BYTES_FROZEN, len);
+            return;
+        }
+    }
+    wr_arena_count_freeze(word, owner, len);
+}
+
 #endif

@@ -205,6 +205,14 @@ wr_arena_count(struct weir_arena *arena, enum wr_counter counter, uint64_t n)
 }
 
 void
+wr_arena_count_freeze(uint64_t word, uint64_t owner, uint32_t len)
+{
+    struct weir_arena *arena = wr_arena_of(word, owner);
+    wr_arena_count(arena, WR_FREEZES, 1);
+    wr_arena_count(arena, WR_BYTES_FROZEN, len);
+}
+
+void
 wr_arena_fail(const struct weir_arena *arena, uint32_t slot, const char *what)
 {
     wr_fail(what, arena->name, slot);

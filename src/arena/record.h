@@ -16,12 +16,12 @@ struct weir_arena;
  * Allocs are not here: what came home and what is out adds up to them.
  */
 enum wr_counter {
-    WR_RELEASES,
+    WR_RELEASES, /* the first three lie in the line of the hint */
+    WR_FREEZES,
+    WR_BYTES_FROZEN,
     WR_GRANTS,
     WR_CANCELS,
     WR_WAITS,
-    WR_FREEZES,
-    WR_BYTES_FROZEN,
     WR_BYTES_COPIED,
     WR_SPILL_GROWS,
     WR_SPILL_FULLS,

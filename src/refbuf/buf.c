@@ -160,13 +160,13 @@ weir_buf_clear(struct weir_buf *buf)
 void
 weir_buf_freeze(struct weir_buf *buf, struct weir_slice *slice)
 {
-    *slice = (struct weir_slice){ 0 };
     uint32_t len = wr_word_len(buf->word);
     if (len == 0) {
+        *slice = (struct weir_slice){ 0 };
         weir_buf_drop(buf);
         return;
     }
-    wr_arena_count_freeze(wr_arena_of(buf->word, buf->owner), len);
+    wr_door_count_freeze(buf->word, buf->owner, len);
     slice->data = buf->data;
     slice->word = buf->word;
     slice->owner = buf->owner;
@@ -176,11 +176,12 @@ weir_buf_freeze(struct weir_buf *buf, struct weir_slice *slice)
 void
 weir_buf_split(struct weir_buf *buf, struct weir_slice *slice)
 {
-    *slice = (struct weir_slice){ 0 };
     uint32_t len = wr_word_len(buf->word);
-    if (len == 0)
+    if (len == 0) {
+        *slice = (struct weir_slice){ 0 };
         return;
-    wr_arena_count_freeze(wr_arena_of(buf->word, buf->owner), len);
+    }
+    wr_door_count_freeze(buf->word, buf->owner, len);
     slice->data = buf->data;
     slice->word = wr_refs_divide(&buf->word, buf->owner);
     slice->owner = buf->owner;

@@ -121,13 +121,13 @@ enum given {
     TOO_MUCH /* more than was out */
 };
 
-/* With much of the weight it may be the only handle that is left; then a look
-   saves the locked subtraction. */
+/* With a quarter of the weight or more, as much as the first clone has, it may be
+   the only handle that is left; then a look saves the locked subtraction. */
 static enum given
 give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
     uint64_t out = 0;
-    if (weight >= WR_WEIGHT_WHOLE / 2)
+    if (weight >= WR_WEIGHT_WHOLE / 4)
         out = wr_load_acquire(count) + WR_WEIGHT_WHOLE; /* [last] */
     if (out != weight)
         out = wr_sub_acq_rel(count, weight) + WR_WEIGHT_WHOLE; /* [last] */

@@ -54,9 +54,10 @@ narrow(struct weir_slice *slice, size_t from, size_t len)
 void
 weir_slice_clone(struct weir_slice *slice, struct weir_slice *copy)
 {
-    *copy = (struct weir_slice){ 0 };
-    if (is_empty(slice))
+    if (is_empty(slice)) {
+        *copy = (struct weir_slice){ 0 };
         return;
+    }
     copy->data = slice->data;
     copy->word = wr_refs_divide(&slice->word, slice->owner);
     copy->owner = slice->owner;
@@ -65,9 +66,10 @@ weir_slice_clone(struct weir_slice *slice, struct weir_slice *copy)
 void
 weir_slice_clone_shared(const struct weir_slice *slice, struct weir_slice *copy)
 {
-    *copy = (struct weir_slice){ 0 };
-    if (is_empty(slice))
+    if (is_empty(slice)) {
+        *copy = (struct weir_slice){ 0 };
         return;
+    }
     copy->data = slice->data;
     copy->word = wr_refs_add(slice->word, slice->owner);
     copy->owner = slice->owner;

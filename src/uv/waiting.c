@@ -12,7 +12,9 @@
  *   already here: while readers wait no room lies idle, so what a read leaves
  *   of a block goes to the reader of this loop that waits longest. Were it
  *   dropped, each message that is kept in parts would pin a block a part, and
- *   the end of none might ever find room.
+ *   the end of none might ever find room. But it goes only to a reader whose
+ *   bytes fit: one that left the queue for half of them would join again at its
+ *   end, with the half it has pinning the block.
  *
  * Invariants
  *   1. A reader is in uv->waiting if and only if its waiter is queued at the
@@ -21,7 +23,8 @@
  *   3. When no callback runs, either no reader waits or there is no chunk.
  *
  * Costs
- *   Joining and leaving take the arena's mutex.
+ *   Joining and leaving take the arena's mutex; handing on asks the kernel how
+ *   many bytes there are.
  *
  * Limits
  *   A block may go round on one loop until less than min_tail is left of it,
@@ -32,6 +35,8 @@
 
 #include "blocks.h"
 #include "reader.h"
+
+#include <sys/ioctl.h>
 
 static void
 push(struct weir_uv_reader *reader)
@@ -85,13 +90,26 @@ wr_waiting_leave(struct weir_uv_reader *reader)
     return weir_waiter_cancel(&reader->waiter) == WEIR_OK;
 }
 
+/* All that the kernel holds for the reader now fits; when in doubt, yes. */
+static bool
+fits(const struct weir_uv_reader *reader, size_t room)
+{
+    uv_os_fd_t fd;
+    int bytes = 0;
+    if (uv_fileno((const uv_handle_t *)reader->stream, &fd) != 0 ||
+        ioctl(fd, FIONREAD, &bytes) != 0)
+        return true;
+    return bytes >= 0 && (size_t)bytes <= room;
+}
+
 void
 wr_waiting_hand_on(struct weir_uv *uv)
 {
     struct weir_uv_reader *reader = uv->waiting.first;
     if (reader == NULL)
         return;
-    if (weir_buf_room(&uv->chunk) >= uv->min_tail && wr_waiting_leave(reader))
+    size_t room = weir_buf_room(&uv->chunk);
+    if (room >= uv->min_tail && fits(reader, room) && wr_waiting_leave(reader))
         wr_reader_resume(reader, &uv->chunk);
     else
         weir_buf_drop(&uv->chunk);
