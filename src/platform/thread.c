@@ -46,11 +46,12 @@ wr_thread_at_exit(void (*at_exit)(void *))
 {
     static struct wr_mutex mutex = WR_MUTEX_INITIAL;
     static pthread_key_t key;
-    static bool made;
+    static void (*made_for)(void *);
     wr_mutex_lock(&mutex);
-    if (!made)
-        made = pthread_key_create(&key, at_exit) == 0;
-    bool can = made;
+    if (made_for == NULL && pthread_key_create(&key, at_exit) == 0)
+        made_for = at_exit;
+    bool can = made_for != NULL;
+    WR_ASSERT(!can || made_for == at_exit);
     wr_mutex_unlock(&mutex);
-    return can && pthread_setspecific(key, &made) == 0; /* any non-null value */
+    return can && pthread_setspecific(key, &key) == 0; /* any but NULL */
 }
