@@ -167,6 +167,25 @@ enum wr_waiter_state {
     WR_WAITER_RUNNING /* `granted` was begun */
 };
 
+/*
+ * Where a waiter is. Changed under the lock that the state names; read without
+ * it, to learn whether there is a lock to take: a bell may have ended once its
+ * waiters ran. Then the lock decides.
+ */
+static inline enum wr_waiter_state
+wr_waiter_state(struct weir_waiter *waiter)
+{
+    _Atomic uint32_t *state = (_Atomic uint32_t *)(void *)&waiter->state;
+    return (enum wr_waiter_state)wr_load_relaxed(state); /* the lock decides */
+}
+
+static inline void
+wr_waiter_set_state(struct weir_waiter *waiter, enum wr_waiter_state is)
+{
+    _Atomic uint32_t *state = (_Atomic uint32_t *)(void *)&waiter->state;
+    wr_store_relaxed(state, (uint32_t)is); /* the lock orders it */
+}
+
 /* Hands free blocks to waiters, first come, first served. The mutex is held. */
 void wr_waiters_serve(struct weir_arena *arena);
 

@@ -60,7 +60,7 @@ wr_bell_tell(struct weir_waiter *waiter, enum weir_status status)
 {
     struct weir_bell *bell = waiter->bell;
     wr_mutex_lock(lock_of(bell));
-    waiter->state = WR_WAITER_TOLD;
+    wr_waiter_set_state(waiter, WR_WAITER_TOLD);
     waiter->status = status;
     waiter->next = NULL;
     waiter->previous = bell->last;
@@ -92,11 +92,11 @@ wr_bell_untell(struct weir_waiter *waiter)
 {
     struct weir_bell *bell = waiter->bell;
     wr_mutex_lock(lock_of(bell));
-    enum wr_waiter_state was = (enum wr_waiter_state)waiter->state;
+    enum wr_waiter_state was = wr_waiter_state(waiter);
     WR_ASSERT(was != WR_WAITER_QUEUED);
     if (was == WR_WAITER_TOLD) {
         unlink_waiter(bell, waiter);
-        waiter->state = WR_WAITER_IDLE;
+        wr_waiter_set_state(waiter, WR_WAITER_IDLE);
     }
     wr_mutex_unlock(lock_of(bell));
     return was;
@@ -110,7 +110,7 @@ next_told(struct weir_bell *bell)
     struct weir_waiter *waiter = bell->first;
     if (waiter != NULL) {
         unlink_waiter(bell, waiter);
-        waiter->state = WR_WAITER_RUNNING;
+        wr_waiter_set_state(waiter, WR_WAITER_RUNNING);
     }
     wr_mutex_unlock(lock_of(bell));
     return waiter;

@@ -56,7 +56,7 @@
 static void
 enqueue(struct weir_arena *arena, struct weir_waiter *waiter)
 {
-    waiter->state = WR_WAITER_QUEUED;
+    wr_waiter_set_state(waiter, WR_WAITER_QUEUED);
     waiter->next = NULL;
     waiter->previous = arena->last_waiter;
     if (waiter->previous != NULL)
@@ -71,7 +71,7 @@ enqueue(struct weir_arena *arena, struct weir_waiter *waiter)
 static void
 dequeue(struct weir_arena *arena, struct weir_waiter *waiter)
 {
-    WR_ASSERT(waiter->state == WR_WAITER_QUEUED);
+    WR_ASSERT(wr_waiter_state(waiter) == WR_WAITER_QUEUED);
     if (waiter->previous != NULL)
         waiter->previous->next = waiter->next;
     else
@@ -118,7 +118,7 @@ wait_in_line(struct weir_arena *arena, struct weir_waiter *waiter)
     enqueue(arena, waiter);
     if (first && wr_arena_take_locked(arena, &waiter->buf)) {
         dequeue(arena, waiter);
-        waiter->state = WR_WAITER_IDLE;
+        wr_waiter_set_state(waiter, WR_WAITER_IDLE);
         return WEIR_OK;
     }
     wr_record_count(&arena->shared, WR_WAITS, 1);
@@ -129,10 +129,10 @@ enum weir_status
 weir_arena_wait(
     struct weir_arena *arena, size_t size, struct weir_waiter *waiter)
 {
+    wr_waiter_set_state(waiter, WR_WAITER_IDLE);
+    waiter->arena = arena;
     if (waiter->bell == NULL || waiter->granted == NULL)
         return WEIR_INVALID;
-    waiter->state = WR_WAITER_IDLE;
-    waiter->arena = arena;
     enum weir_status status = wr_door_take(arena, size, false, &waiter->buf);
     if (status != WEIR_FULL)
         return status;
@@ -151,11 +151,14 @@ weir_arena_wait(
 static enum wr_waiter_state
 take_out(struct weir_arena *arena, struct weir_waiter *waiter)
 {
-    if (waiter->state != WR_WAITER_QUEUED)
+    enum wr_waiter_state was = wr_waiter_state(waiter);
+    if (was == WR_WAITER_TOLD)
         return wr_bell_untell(waiter);
-    dequeue(arena, waiter);
-    waiter->state = WR_WAITER_IDLE;
-    return WR_WAITER_QUEUED;
+    if (was == WR_WAITER_QUEUED) {
+        dequeue(arena, waiter);
+        wr_waiter_set_state(waiter, WR_WAITER_IDLE);
+    }
+    return was;
 }
 
 enum weir_status
