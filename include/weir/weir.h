@@ -210,8 +210,9 @@ struct weir_buf {
  * Takes a block of at least `size` bytes; 0 asks for the block size. The buf
  * may use the whole block. WEIR_FULL: every block is out, or somebody waits for
  * one: alloc does not overtake waiters. With WEIR_SPILL_FULL it takes heap
- * memory instead, up to `spill_bytes_max`. WEIR_TOO_LARGE: no block is so
- * large, also with spill. WEIR_CLOSED: the arena is closed.
+ * memory instead, up to `spill_bytes_max`, and WEIR_FULL says that this or the
+ * heap is used up too. WEIR_TOO_LARGE: no block is so large, also with spill.
+ * WEIR_CLOSED: the arena is closed.
  *
  * WEIR_FULL is exact: at one moment during the call every block was out, or was
  * being taken or given back by a call still in progress. Any thread; finding a
@@ -240,9 +241,11 @@ WEIR_API void weir_buf_commit(struct weir_buf *buf, size_t n);
 
 /*
  * Appends `n` bytes: all, or nothing and WEIR_NO_ROOM. With WEIR_SPILL_GROW a
- * buf that has no room moves to the heap instead, and its block goes home at
- * once; WEIR_NO_ROOM then means that `spill_bytes_max` or 2^32 - 1 bytes would
- * be exceeded, WEIR_SYSTEM that there is no memory; the buf is unchanged.
+ * buf that has no room moves to the heap instead, or to more of it, and its
+ * block goes home at once, also in a closed arena; WEIR_NO_ROOM then means that
+ * `spill_bytes_max` (old and new count together while it moves) or 2^32 - 1
+ * bytes would be exceeded, WEIR_SYSTEM that there is no memory; the buf is
+ * unchanged. The bytes may be the buf's own.
  */
 WEIR_API WEIR_NODISCARD enum weir_status weir_buf_write(
     struct weir_buf *buf, const void *bytes, size_t n);
@@ -310,9 +313,9 @@ WEIR_API const void *weir_slice_data(const struct weir_slice *slice);
 WEIR_API size_t weir_slice_len(const struct weir_slice *slice);
 
 /*
- * Makes a second handle on the same bytes. It divides the weight of `slice`,
- * so only one thread may use `slice` meanwhile; in 1 of some 60 clones of one
- * handle it takes a locked instruction, else none.
+ * Makes a second handle on the same bytes; `copy` is not `slice`. It divides the
+ * weight of `slice`, so only one thread may use `slice` meanwhile; in 1 of some
+ * 60 clones of one handle it takes a locked instruction, else none.
  */
 WEIR_API void weir_slice_clone(
     struct weir_slice *slice, struct weir_slice *copy);
@@ -324,7 +327,7 @@ WEIR_API void weir_slice_clone_shared(
 /*
  * Makes a handle on `len` bytes of `slice` from byte `from` on, as clone does.
  * WEIR_OUT_OF_RANGE: they are not all inside it; nothing changed. No bytes give
- * the empty slice, which holds no block.
+ * the empty slice, which holds no block. `part` is not `slice`; see the splits.
  */
 WEIR_API WEIR_NODISCARD enum weir_status weir_slice_sub(
     struct weir_slice *slice, size_t from, size_t len, struct weir_slice *part);

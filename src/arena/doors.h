@@ -99,6 +99,10 @@ wr_door_count_freeze(uint64_t word, uint64_t owner, uint32_t len)
 {
     if (wr_word_kind(word) == WR_BLOCK) {
         const struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
+        uint32_t slot = wr_owner_slot(owner);
+        if (slot >= wr_arena_slot_count(arena))
+            wr_arena_fail(
+                arena, slot, "frozen, but the arena has no such block");
         if (wr_recent.serial == arena->serial) {
             wr_record_count(wr_recent.record, WR_FREEZES, 1);
             wr_record_count(wr_recent.record, WR_BYTES_FROZEN, len);

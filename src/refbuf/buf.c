@@ -76,37 +76,42 @@ weir_buf_commit(struct weir_buf *buf, size_t n)
     buf->room -= (uint32_t)n;
 }
 
-/* Moves the buf to the heap, if it may, with room for `n` bytes. */
+/* Makes room for `n` bytes, on the heap if it must and may. `old` is the block
+   the buf has left, for the caller to drop, or the empty buf. */
 static enum weir_status
-outgrow(struct weir_buf *buf, size_t n)
+make_room(struct weir_buf *buf, size_t n, struct weir_buf *old)
 {
+    *old = (struct weir_buf){ 0 };
+    if (n <= buf->room)
+        return WEIR_OK;
     if (wr_word_kind(buf->word) == WR_EMPTY)
         return WEIR_NO_ROOM;
     struct weir_arena *arena = wr_arena_of(buf->word, buf->owner);
     if ((arena->flags & WEIR_SPILL_GROW) == 0)
         return WEIR_NO_ROOM;
-    struct weir_buf old;
-    enum weir_status status = wr_spill_grow(buf, n, &old);
-    if (status == WEIR_OK)
-        wr_refs_drop(old.word, old.owner, old.data);
-    return status;
+    return wr_spill_grow(buf, n, old);
 }
 
 enum weir_status
 weir_buf_reserve(struct weir_buf *buf, size_t n)
 {
-    return n <= buf->room ? WEIR_OK : outgrow(buf, n);
+    struct weir_buf old;
+    enum weir_status status = make_room(buf, n, &old);
+    weir_buf_drop(&old);
+    return status;
 }
 
 enum weir_status
 weir_buf_write(struct weir_buf *buf, const void *bytes, size_t n)
 {
-    enum weir_status status = weir_buf_reserve(buf, n);
-    if (status != WEIR_OK || n == 0)
-        return status;
-    memcpy(weir_buf_tail(buf), bytes, n);
-    weir_buf_commit(buf, n);
-    return WEIR_OK;
+    struct weir_buf old;
+    enum weir_status status = make_room(buf, n, &old);
+    if (status == WEIR_OK && n > 0) {
+        memcpy(weir_buf_tail(buf), bytes, n); /* perhaps from the old block */
+        weir_buf_commit(buf, n);
+    }
+    weir_buf_drop(&old);
+    return status;
 }
 
 enum weir_status

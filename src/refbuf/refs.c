@@ -186,7 +186,8 @@ drop_foreign(uint64_t word, uint64_t owner)
         break;
     }
     case TOO_MUCH:
-        wr_fail(too_often, "foreign memory", WR_NO_BLOCK);
+        wr_fail(
+            "foreign memory was released once too often", NULL, WR_NO_BLOCK);
     }
 }
 

@@ -54,6 +54,7 @@ narrow(struct weir_slice *slice, size_t from, size_t len)
 void
 weir_slice_clone(struct weir_slice *slice, struct weir_slice *copy)
 {
+    WR_CHECK(copy != slice, "a slice was cloned into itself");
     if (is_empty(slice)) {
         *copy = (struct weir_slice){ 0 };
         return;
@@ -80,6 +81,7 @@ weir_slice_sub(
     struct weir_slice *slice, size_t from, size_t len, struct weir_slice *part)
 {
     size_t have = wr_word_len(slice->word);
+    WR_CHECK(part != slice, "a slice was cut into itself");
     if (from > have || len > have - from)
         return WEIR_OUT_OF_RANGE;
     if (len == 0) {

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* unit: what unit tests of arenas do again and again. */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include "support/misuse.h"
+#include "weir/weir.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Sanitizers -------------------------------------------------------- */
+
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+void __asan_init(void) __attribute__((weak));
+
+/* Criterion's workers skip the check at their end. */
+static inline void
+no_leaks(void)
+{
+    if (__lsan_do_recoverable_leak_check != NULL)
+        cr_assert(eq(int, __lsan_do_recoverable_leak_check(), 0));
+}
+
+/* It maps memory of its own, and aborts where malloc would fail. */
+static inline bool
+under_asan(void)
+{
+    return __asan_init != NULL;
+}
+
+/* ---- Text -------------------------------------------------------------- */
+
+static inline void
+expect_text(const char *text, const char *wanted)
+{
+    cr_assert(eq(int, strcmp(text, wanted), 0), "it was \"%s\"", text);
+}
+
+/* ---- Memory ------------------------------------------------------------ */
+
+/* What the kernel says about a byte: "rw-p", "---p" or so; "" if nothing is
+   mapped there. Allocates nothing, which could move in just there. */
+static inline const char *
+access_of(const void *byte)
+{
+    static char maps[1 << 20];
+    static char access[8];
+    size_t len = 0;
+    ssize_t n;
+    int file = open("/proc/self/maps", O_RDONLY);
+    while ((n = read(file, maps + len, sizeof(maps) - 1 - len)) > 0)
+        len += (size_t)n;
+    (void)close(file);
+    cr_assert(lt(sz, len, sizeof(maps) - 1));
+    maps[len] = '\0';
+
+    for (const char *line = maps; line != NULL && *line != '\0';) {
+        unsigned long start;
+        unsigned long end;
+        cr_assert(
+            eq(int, sscanf(line, "%lx-%lx %7s", &start, &end, access), 3));
+        if ((uintptr_t)byte >= start && (uintptr_t)byte < end)
+            return access;
+        line = strchr(line, '\n');
+        line = line == NULL ? NULL : line + 1;
+    }
+    return "";
+}
+
+/* Some page of the range is mapped, be it without access. */
+static inline bool
+is_mapped(const void *start, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const char *bytes = start;
+    for (size_t at = 0; at < size; at += page)
+        if (access_of(bytes + at)[0] != '\0')
+            return true;
+    return access_of(bytes + size - 1)[0] != '\0';
+}
+
+/* A byte can be read, as the kernel sees it. */
+static inline bool
+is_readable(const void *byte)
+{
+    return access_of(byte)[0] == 'r';
+}
+
+/* ---- Privileges -------------------------------------------------------- */
+
+/* Takes them from a privileged user, and gives them back. */
+static inline void
+give_up_privileges(void)
+{
+    if (getuid() == 0)
+        cr_assert(eq(int, seteuid(65534), 0));
+}
+
+static inline void
+regain_privileges(void)
+{
+    if (getuid() == 0)
+        cr_assert(eq(int, seteuid(0), 0));
+}
+
+/* ---- Arenas ------------------------------------------------------------ */
+
+static inline struct weir_arena *
+open_with(const struct weir_arena_config *config)
+{
+    struct weir_arena *arena = NULL;
+    cr_assert(eq(int, weir_arena_create(config, &arena), WEIR_OK));
+    return arena;
+}
+
+static inline struct weir_arena *
+open_arena(size_t block_size, size_t block_count)
+{
+    return open_with(&(struct weir_arena_config){
+        .name = "test",
+        .block_size = block_size,
+        .block_count = block_count,
+    });
+}
+
+static inline struct weir_stats
+stats_of(struct weir_arena *arena)
+{
+    struct weir_stats stats;
+    weir_arena_stats(arena, &stats);
+    return stats;
+}
+
+/* One block, which must be there. */
+static inline struct weir_buf
+take(struct weir_arena *arena)
+{
+    struct weir_buf buf;
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_OK));
+    return buf;
+}
+
+/* What asking for a block says, without keeping it. */
+static inline enum weir_status
+ask(struct weir_arena *arena)
+{
+    struct weir_buf buf;
+    enum weir_status status = weir_arena_alloc(arena, 0, &buf);
+    if (status == WEIR_OK)
+        weir_buf_drop(&buf);
+    return status;
+}
+
+/* Sees that every block is home, and ends the arena. */
+static inline void
+close_whole(struct weir_arena **arena)
+{
+    struct weir_stats stats = stats_of(*arena);
+    cr_assert(eq(u64, stats.blocks_out, 0));
+    cr_assert(eq(u64, stats.spilled_blocks, 0));
+    cr_assert(eq(u64, stats.spilled_bytes, 0));
+    cr_assert(eq(u64, stats.waiting, 0));
+    weir_arena_check(*arena);
+    weir_arena_destroy(arena);
+    cr_assert(zero(ptr, *arena));
+    no_leaks();
+}
+
+/* ---- Threads ----------------------------------------------------------- */
+
+static inline pthread_t
+start_thread(void *(*run)(void *), void *user)
+{
+    pthread_t thread;
+    cr_assert(eq(int, pthread_create(&thread, NULL, run, user), 0));
+    return thread;
+}
+
+static inline void
+join_thread(pthread_t thread)
+{
+    cr_assert(eq(int, pthread_join(thread, NULL), 0));
+}
+
+/* Runs something on a thread of its own, to its end. */
+static inline void
+on_thread(void *(*run)(void *), void *user)
+{
+    join_thread(start_thread(run, user));
+}
+
+#endif
