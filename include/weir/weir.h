@@ -31,7 +31,9 @@
  * (a double release, a commit past the end) prints one line that names the
  * arena and the block, and aborts; see weir_on_misuse.
  *
- * Nothing here may be called from a signal handler.
+ * Nothing here may be called from a signal handler, nor in the child of a fork
+ * before exec. Two copies of the library in a process (static in two plugins)
+ * know nothing of each other: handles stay with the copy that made them.
  */
 #ifndef WEIR_H
 #define WEIR_H
@@ -114,8 +116,8 @@ typedef void weir_unmapped_fn(void *user);
 
 /* A zeroed configuration is a good one. The library copies it. */
 struct weir_arena_config {
-    const char *name;        /* in metrics and messages, at most 31 bytes.
-                                    NULL: "weir" */
+    const char *name;        /* in metrics and messages: at most 31
+                                    printable ASCII characters. NULL: "weir" */
     size_t bytes;            /* blocks' memory: exactly bytes / block_size
                                     blocks, block_size rounded up to
                                     block_align. 0: 4 MiB */
@@ -152,7 +154,8 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_arena_create_sized(
  * configuration makes no sense or a size overflows. WEIR_UNSUPPORTED: what was
  * required is not there, or the configuration has a field this library does
  * not know. WEIR_SYSTEM: no memory, no lock; errno says why. At most 65,535
- * arenas at once (WEIR_SYSTEM, ENFILE). Any thread.
+ * arenas at once (WEIR_SYSTEM, ENFILE), or what the system's limit on mappings
+ * allows at four each (ENOMEM). Any thread.
  */
 WEIR_API WEIR_NODISCARD inline enum weir_status
 weir_arena_create(
@@ -314,8 +317,8 @@ WEIR_API size_t weir_slice_len(const struct weir_slice *slice);
 
 /*
  * Makes a second handle on the same bytes; `copy` is not `slice`. It divides the
- * weight of `slice`, so only one thread may use `slice` meanwhile; in 1 of some
- * 60 clones of one handle it takes a locked instruction, else none.
+ * weight of `slice`, so only one thread may use `slice` meanwhile. The first 60
+ * clones of a handle take no locked instruction, of later ones 1 in 37 does.
  */
 WEIR_API void weir_slice_clone(
     struct weir_slice *slice, struct weir_slice *copy);
@@ -372,8 +375,9 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_slice_static(
 typedef void weir_release_fn(const void *bytes, size_t n, void *user);
 
 /*
- * A counted slice of `n` bytes of the caller's. `release_fn` runs when its
- * last slice is released, on that thread, without locks, and may call weir.
+ * A counted slice of `n` bytes of the caller's. `release_fn`, if not NULL, runs
+ * when its last slice is released, on that thread, without locks, and may call
+ * weir.
  * WEIR_TOO_LARGE: more than 2^32 - 1. WEIR_SYSTEM: no memory for the count. On
  * failure `release_fn` is not called. No bytes give the empty slice, and
  * `release_fn` runs at once.
@@ -540,8 +544,8 @@ WEIR_API size_t weir_bell_drain(struct weir_bell *bell, size_t max);
 
 /*
  * Ends the bell: afterwards nobody rings it. Every waiter that points at it
- * must have been granted or cancelled before; one that was told and not drained
- * aborts.
+ * must have been granted or cancelled before, and the calls that cancelled it
+ * have returned; one that was told and not drained aborts. Not from `granted`.
  */
 WEIR_API void weir_bell_fini(struct weir_bell *bell);
 
@@ -557,9 +561,10 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_arena_wait(
 /*
  * Takes a wait back. WEIR_OK: `granted` will never run, and the waiter's memory
  * is the caller's; a block that was reserved for it went to the next one.
- * WEIR_PENDING: `granted` is about to run, is running or has run. Any thread,
- * as long as the waiter's memory is there; a waiter that is not queued is
- * WEIR_OK.
+ * WEIR_PENDING: `granted` is about to run, is running or has run. A waiter that
+ * is not queued is WEIR_OK. Any thread, as long as the waiter's memory is there,
+ * and on another thread than the bell's also the bell; not while the waiter is
+ * passed to weir_arena_wait.
  */
 WEIR_API enum weir_status weir_waiter_cancel(struct weir_waiter *waiter);
 
@@ -612,13 +617,22 @@ weir_arena_stats(struct weir_arena *arena, struct weir_stats *stats)
     weir_arena_stats_sized(arena, stats, sizeof(*stats));
 }
 
+/* What weir_stats_openmetrics calls; the snapshots are `stats_size` apart. */
+WEIR_API size_t weir_stats_openmetrics_sized(const struct weir_stats *stats,
+    size_t count, size_t stats_size, char *text, size_t size);
+
 /*
  * Writes `count` snapshots as OpenMetrics text, terminated by "# EOF", with the
  * arenas' names as labels. Like snprintf: writes at most `size` bytes with the
  * final zero, returns the length of the whole text.
  */
-WEIR_API size_t weir_stats_openmetrics(
-    const struct weir_stats *stats, size_t count, char *text, size_t size);
+WEIR_API inline size_t
+weir_stats_openmetrics(
+    const struct weir_stats *stats, size_t count, char *text, size_t size)
+{
+    return weir_stats_openmetrics_sized(
+        stats, count, sizeof(*stats), text, size);
+}
 
 #ifdef __cplusplus
 }

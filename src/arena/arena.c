@@ -41,7 +41,7 @@
  *   words in all.
  *
  * Limits
- *   A block has at most 2^32 - 1 bytes, an arena 2^32 - 64 blocks.
+ *   A block has at most 2^32 - 1 bytes, an arena 2^32 - 65 blocks.
  */
 
 #include "arena/arena.h"
@@ -106,10 +106,20 @@ is_valid_memory(const struct weir_arena_config *config)
            (config->flags & (WEIR_PREFAULT | WEIR_LOCK)) == 0;
 }
 
+/* Printable ASCII: it stands in lines of messages and in metrics. */
+static bool
+is_valid_name(const char *name)
+{
+    size_t len = 0;
+    while (name[len] >= ' ' && name[len] <= '~' && len < WEIR_NAME_SIZE)
+        len++;
+    return len < WEIR_NAME_SIZE && name[len] == '\0';
+}
+
 static bool
 is_valid(const struct weir_arena_config *config)
 {
-    return memchr(config->name, '\0', WEIR_NAME_SIZE) != NULL &&
+    return is_valid_name(config->name) &&
            wr_is_power_of_two(config->block_align) &&
            config->block_align <= ALIGN_MAX &&
            (config->bytes == 0) != (config->block_count == 0) &&
@@ -334,8 +344,9 @@ weir_arena_destroy(struct weir_arena **arena)
     *arena = NULL;
     if (dying == NULL)
         return;
-    WR_CHECK((wr_load_relaxed(&dying->state) & WR_DESTROYED) == 0,
-        "an arena was destroyed twice"); /* who destroys is alone */
+    uint32_t state = wr_load_relaxed(&dying->state); /* who destroys is alone */
+    WR_CHECK_BLOCK((state & WR_DESTROYED) == 0, "destroyed twice", dying->name,
+        WR_NO_BLOCK);
     weir_arena_close(dying);
     (void)wr_or_seq(&dying->state, WR_DESTROYED); /* [sleep] */
     wr_arena_attend(dying);

@@ -43,7 +43,7 @@ struct weir_arena {
     _Atomic uint64_t *counts; /* a slot's references, less WR_WEIGHT_WHOLE */
     uint64_t serial;          /* no two arenas have the same; 0: unused */
     uint32_t id;              /* index in the directory */
-    _Atomic uint32_t state;   /* enum wr_state; changed under the mutex */
+    _Atomic uint32_t state;   /* enum wr_state */
 
     /* Under the mutex, or written at creation. */
     struct wr_mutex mutex;
@@ -103,6 +103,10 @@ void wr_arena_give_rarely(
 
 /* Takes a block with the mutex held, for whoever is first in the queue. */
 bool wr_arena_take_locked(struct weir_arena *arena, struct weir_buf *buf);
+
+/* Attends to the arena if its state asks for it: what everybody does who gave
+   something back. The arena may be gone by then; its control part is not. */
+void wr_arena_look_around(struct weir_arena *arena);
 
 /* A BLOCK or SPILLED handle's block goes home. */
 void wr_arena_give(uint64_t word, uint64_t owner, const uint8_t *data);

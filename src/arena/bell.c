@@ -42,6 +42,7 @@ lock_of(struct weir_bell *bell)
 void
 weir_bell_init(struct weir_bell *bell, weir_ring_fn *ring, void *user)
 {
+    WR_CHECK(ring != NULL, "a bell without a ring");
     *bell = (struct weir_bell){ .ring = ring, .user = user };
     wr_mutex_init(lock_of(bell));
 }
@@ -102,7 +103,7 @@ wr_bell_untell(struct weir_waiter *waiter)
     return was;
 }
 
-/* Takes the next waiter to run, up to and with `last`. */
+/* Takes the next waiter to run. */
 static struct weir_waiter *
 next_told(struct weir_bell *bell)
 {
@@ -116,14 +117,15 @@ next_told(struct weir_bell *bell)
     return waiter;
 }
 
-/* Takes the mark back; returns how many waiters there are. */
+/* Takes the mark back; returns how many waiters there are, at most `max`. */
 static size_t
-begin_drain(struct weir_bell *bell)
+begin_drain(struct weir_bell *bell, size_t max)
 {
     size_t count = 0;
     wr_mutex_lock(lock_of(bell));
     bell->rung = false;
-    for (struct weir_waiter *w = bell->first; w != NULL; w = w->next)
+    struct weir_waiter *waiter = bell->first;
+    for (; waiter != NULL && count < max; waiter = waiter->next)
         count++;
     wr_mutex_unlock(lock_of(bell));
     return count;
@@ -132,9 +134,7 @@ begin_drain(struct weir_bell *bell)
 size_t
 weir_bell_drain(struct weir_bell *bell, size_t max)
 {
-    size_t there = begin_drain(bell);
-    if (max == 0 || max > there)
-        max = there;
+    max = begin_drain(bell, max != 0 ? max : SIZE_MAX);
     size_t done = 0;
     struct weir_waiter *waiter;
     while (done < max && (waiter = next_told(bell)) != NULL) {

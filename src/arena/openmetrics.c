@@ -40,6 +40,9 @@ struct family {
     size_t offset; /* of the number in struct weir_stats */
 };
 
+extern inline size_t weir_stats_openmetrics(
+    const struct weir_stats *stats, size_t count, char *text, size_t size);
+
 #define FIELD(member) offsetof(struct weir_stats, member)
 
 static const struct family families[] = {
@@ -129,12 +132,37 @@ put_escaped(struct writer *writer, const char *text)
     }
 }
 
+/* The caller's snapshots, which may be of another release and size. */
+struct snapshots {
+    const char *first;
+    size_t count;
+    size_t size; /* of each */
+};
+
+static const char *
+name_at(const struct snapshots *snapshots, size_t index)
+{
+    return snapshots->first + index * snapshots->size +
+           offsetof(struct weir_stats, name);
+}
+
+/* What an older release does not have is 0. */
+static uint64_t
+number_at(const struct snapshots *snapshots, size_t index, size_t offset)
+{
+    uint64_t number = 0;
+    if (offset + sizeof number <= snapshots->size)
+        memcpy(&number, snapshots->first + index * snapshots->size + offset,
+            sizeof number);
+    return number;
+}
+
 /* Another arena before this one has its name. */
 static bool
-is_namesake(const struct weir_stats *stats, size_t index)
+is_namesake(const struct snapshots *snapshots, size_t index)
 {
     for (size_t i = 0; i < index; i++)
-        if (strcmp(stats[i].name, stats[index].name) == 0)
+        if (strcmp(name_at(snapshots, i), name_at(snapshots, index)) == 0)
             return true;
     return false;
 }
@@ -162,33 +190,32 @@ put_head(struct writer *writer, const struct family *family)
 
 static void
 put_sample(struct writer *writer, const struct family *family,
-    const struct weir_stats *stats, size_t index)
+    const struct snapshots *snapshots, size_t index)
 {
-    uint64_t number;
-    memcpy(
-        &number, (const char *)&stats[index] + family->offset, sizeof number);
     put(writer, family->name);
     put(writer, family->suffix);
     put(writer, "{arena=\"");
-    put_escaped(writer, stats[index].name);
-    if (is_namesake(stats, index)) {
+    put_escaped(writer, name_at(snapshots, index));
+    if (is_namesake(snapshots, index)) {
         put(writer, "\",place=\"");
         put_number(writer, index);
     }
     put(writer, "\"} ");
-    put_number(writer, number);
+    put_number(writer, number_at(snapshots, index, family->offset));
     put(writer, "\n");
 }
 
 size_t
-weir_stats_openmetrics(
-    const struct weir_stats *stats, size_t count, char *text, size_t size)
+weir_stats_openmetrics_sized(const struct weir_stats *stats, size_t count,
+    size_t stats_size, char *text, size_t size)
 {
+    const struct snapshots snapshots = { (const char *)stats, count,
+        stats_size };
     struct writer writer = { .text = text, .size = size };
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
         put_head(&writer, &families[f]);
-        for (size_t i = 0; i < count; i++)
-            put_sample(&writer, &families[f], stats, i);
+        for (size_t i = 0; i < snapshots.count; i++)
+            put_sample(&writer, &families[f], &snapshots, i);
     }
     put(&writer, "# EOF\n");
     if (size > 0)

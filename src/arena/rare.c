@@ -29,6 +29,7 @@
 #include "arena/arena.h"
 #include "arena/doors.h"
 #include "arena/spill.h"
+#include "base/check.h"
 
 /* Full is exact. The mutex is held. */
 static bool
@@ -93,6 +94,8 @@ enum weir_status
 wr_arena_take_rarely(
     struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf)
 {
+    WR_CHECK_BLOCK(arena->serial != 0, "used after it was destroyed",
+        arena->name, WR_NO_BLOCK);
     if (size > arena->fixed.block_size)
         return WEIR_TOO_LARGE;
     uint32_t state = wr_load_relaxed(&arena->state); /* late is in time */
@@ -116,9 +119,8 @@ give_slot(struct weir_arena *arena, struct wr_record *record, uint32_t slot)
     wr_record_count(record, WR_RELEASES, 1);
 }
 
-/* Once the block is home the arena may be gone; its control part is not. */
-static void
-look_around(struct weir_arena *arena)
+void
+wr_arena_look_around(struct weir_arena *arena)
 {
     uint32_t state = wr_load_seq(&arena->state); /* [sleep] */
     if ((state & WR_ATTENTION) != 0)
@@ -141,7 +143,7 @@ wr_arena_give_rarely(
         give_slot(arena, &arena->shared, slot);
         wr_mutex_unlock(&arena->mutex);
     }
-    look_around(arena);
+    wr_arena_look_around(arena);
 }
 
 void
@@ -153,7 +155,7 @@ wr_arena_give(uint64_t word, uint64_t owner, const uint8_t *data)
         return;
     }
     wr_spill_give(arena, owner);
-    look_around(arena);
+    wr_arena_look_around(arena);
 }
 
 struct weir_arena *

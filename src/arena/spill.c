@@ -18,9 +18,12 @@
  *      counted, so that the arena never looks whole in between.
  *
  * Edges
- *   [home]  wr_spill_give, seq  ->  is_whole of arena.c, seq
- *           Who sees the last spilled block gone may end the arena: all that
- *           its owner did with it happens before.
+ *   [home]   wr_spill_give, seq  ->  is_home of arena.c, seq
+ *            Who sees the last spilled block gone may end the arena: all that
+ *            its owner did with it happens before.
+ *   [sleep]  discharge, seq  ->  charge, seq
+ *            Going to sleep against giving back, for room on the heap as for a
+ *            bit; see waiters.c.
  *
  * Costs
  *   An allocation, and three locked instructions on lines that all who spill
@@ -45,8 +48,7 @@ _Static_assert(sizeof(struct wr_spill) <= WR_LINE_SIZE,
 static bool
 charge(struct weir_arena *arena, size_t bytes)
 {
-    size_t seen =
-        wr_load_relaxed(&arena->spilled_bytes); /* the exchange decides */
+    size_t seen = wr_load_seq(&arena->spilled_bytes); /* [sleep] */
     do {
         if (bytes > arena->spill_bytes_max - seen)
             return false;
@@ -58,7 +60,7 @@ charge(struct weir_arena *arena, size_t bytes)
 static void
 discharge(struct weir_arena *arena, size_t bytes)
 {
-    size_t seen = wr_sub_relaxed(&arena->spilled_bytes, bytes); /* a sum */
+    size_t seen = wr_sub_seq(&arena->spilled_bytes, bytes); /* [sleep] */
     WR_ASSERT(seen >= bytes);
     (void)seen;
 }
@@ -110,6 +112,8 @@ wr_spill_grow(struct weir_buf *buf, size_t n, struct weir_buf *old)
 
     struct weir_buf larger;
     enum weir_status status = take_larger(arena, kept + n, &larger);
+    if (status == WEIR_SYSTEM)
+        wr_arena_look_around(arena); /* what was charged meanwhile is free */
     if (status != WEIR_OK)
         return status;
     larger.head = buf->head;
@@ -130,6 +134,7 @@ wr_spill_give(struct weir_arena *arena, uint64_t owner)
     struct wr_spill *spill = wr_spill_at(owner);
     size_t size = spill->size;
     struct wr_record *record = wr_record_of(arena);
+    wr_store_relaxed(&spill->refs, WR_REFS_NONE); /* we are alone */
     wr_memory_release(spill);
     discharge(arena, size);
 

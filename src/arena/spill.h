@@ -7,9 +7,12 @@
 
 /* The control block; the data lies behind it, a line further. */
 struct wr_spill {
+    size_t size; /* of the data */
+    size_t reserved;
+    /* From here on a freed block mostly stays as it was, so that a double
+       release is told as long as it lasts. */
     struct weir_arena *arena;
     _Atomic uint64_t refs; /* less WR_WEIGHT_WHOLE */
-    size_t size;           /* of the data */
 };
 
 static inline struct wr_spill *

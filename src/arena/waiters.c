@@ -71,7 +71,9 @@ enqueue(struct weir_arena *arena, struct weir_waiter *waiter)
 static void
 dequeue(struct weir_arena *arena, struct weir_waiter *waiter)
 {
-    WR_ASSERT(wr_waiter_state(waiter) == WR_WAITER_QUEUED);
+    WR_CHECK_BLOCK(waiter->arena == arena,
+        "a waiter was used again while it was cancelled", arena->name,
+        WR_NO_BLOCK);
     if (waiter->previous != NULL)
         waiter->previous->next = waiter->next;
     else
@@ -129,6 +131,9 @@ enum weir_status
 weir_arena_wait(
     struct weir_arena *arena, size_t size, struct weir_waiter *waiter)
 {
+    enum wr_waiter_state was = wr_waiter_state(waiter);
+    WR_CHECK_BLOCK(was != WR_WAITER_QUEUED && was != WR_WAITER_TOLD,
+        "a waiter was queued twice", arena->name, WR_NO_BLOCK);
     wr_waiter_set_state(waiter, WR_WAITER_IDLE);
     waiter->arena = arena;
     if (waiter->bell == NULL || waiter->granted == NULL)

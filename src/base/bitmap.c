@@ -52,10 +52,12 @@
  *   succeeded.
  *
  * Limits
- *   2^32 - 64 slots. A false from take says that each word was empty when this
+ *   2^32 - 65 slots. A false from take says that each word was empty when this
  *   thread looked at it, not that all were empty at once: a slot given behind
  *   the search is missed. Who must not miss it counts the gives before and
  *   after (arena/rare.c) or queues first and asks again (arena/waiters.c).
+ *   Between a double give and the end of the program other threads may be
+ *   handed slots that are out.
  */
 
 #include "base/bitmap.h"

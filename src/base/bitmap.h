@@ -31,7 +31,7 @@ struct wr_bitmap_hint {
 size_t wr_bitmap_meta_size(uint32_t slot_count);
 
 /*
- * Makes all slots free; 1 to 2^32 - 64 of them. `meta` is memory of
+ * Makes all slots free; 1 to 2^32 - 65 of them. `meta` is memory of
  * wr_bitmap_meta_size bytes, aligned to a word; the caller keeps it until the
  * last call on `map`.
  */

@@ -9,6 +9,8 @@
 
 enum { WR_WORD_BITS = 64, WR_LINE_SIZE = 64 };
 
+_Static_assert(sizeof(size_t) == 8, "sizes of 32-bit counts must not overflow");
+
 /* The index of the lowest set bit; `word` is not 0. */
 static inline uint32_t
 wr_lowest_bit(uint64_t word)

@@ -9,8 +9,8 @@
  * Idea
  *   The whole range is reserved without access, and only the middle is opened.
  *   So a write that runs off either end faults at once, and the guards cost
- *   address space, not memory. Huge pages cannot be opened in parts smaller
- *   than themselves, so a mapping of them is placed over the middle.
+ *   address space, not memory. Huge pages are another kind of mapping; it takes
+ *   the place of the middle.
  *
  * Limits
  *   munmap of what we mapped cannot fail but by a bug; then it is fatal.
@@ -43,8 +43,8 @@ reserve(size_t size, size_t align, struct wr_region *region)
         errno = ENOMEM;
         return false;
     }
-    void *mapping = mmap(NULL, total, PROT_NONE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *mapping =
+        mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapping == MAP_FAILED)
         return false;
 
@@ -59,28 +59,67 @@ reserve(size_t size, size_t align, struct wr_region *region)
     return true;
 }
 
-/* Puts reserved huge pages over the middle. */
+/*
+ * Puts huge pages into the middle. A refused MAP_FIXED would have taken the old
+ * mapping away, and another thread's may lie in the hole by then; so the middle
+ * is given up first, and the pages may replace nothing. False: the middle is
+ * not ours any more.
+ */
 static bool
 open_huge(const struct wr_region *region)
 {
-    return mmap(region->base, region->size, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED, -1,
-               0) != MAP_FAILED;
+    (void)munmap(region->base, region->size);
+    void *got = mmap(region->base, region->size, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED_NOREPLACE, -1, 0);
+    if (got != MAP_FAILED && got != region->base)
+        (void)munmap(got, region->size); /* a kernel before 4.17 */
+    return got == region->base;
+}
+
+/* Unmaps what lies on either side of a middle that is not ours. */
+static void
+unmap_ends(const struct wr_region *region)
+{
+    char *first = region->mapping;
+    char *base = region->base;
+    char *end = base + region->size;
+    char *last = first + region->mapping_size;
+    (void)munmap(first, (size_t)(base - first));
+    (void)munmap(end, (size_t)(last - end));
 }
 
 static bool
-open_middle(const struct wr_region *region, enum wr_page_kind kind)
+map_huge(size_t size, size_t align, struct wr_region *region)
 {
-    if (kind != WR_PAGES_NORMAL && open_huge(region))
-        return true;
-    if (kind == WR_PAGES_HUGE)
+    do {
+        struct wr_region made;
+        if (!reserve(size, align, &made))
+            return false;
+        if (open_huge(&made)) {
+            *region = made;
+            return true;
+        }
+        int why = errno;
+        unmap_ends(&made);
+        errno = why;
+    } while (errno == EEXIST); /* somebody mapped into the hole */
+    return false;
+}
+
+/* Opens the middle in place: refused, it leaves the reserve as it was. */
+static bool
+map_normal(size_t size, size_t align, struct wr_region *region)
+{
+    struct wr_region made;
+    if (!reserve(size, align, &made))
         return false;
-    /* A failed MAP_FIXED may have left a hole where the reserve was. */
-    if (mmap(region->base, region->size, PROT_READ | PROT_WRITE,
-            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    if (mprotect(made.base, made.size, PROT_READ | PROT_WRITE) != 0) {
+        int why = errno;
+        wr_pages_unmap(&made);
+        errno = why;
         return false;
-    if (kind == WR_PAGES_HUGE_IF_FREE)
-        (void)madvise(region->base, region->size, MADV_HUGEPAGE); /* a wish */
+    }
+    *region = made;
     return true;
 }
 
@@ -94,16 +133,14 @@ wr_pages_map(
         errno = ENOMEM;
         return false;
     }
-    struct wr_region made;
-    if (!reserve(size, align > unit ? align : unit, &made))
+    if (align < unit)
+        align = unit;
+    if (kind != WR_PAGES_NORMAL && map_huge(size, align, region))
+        return true;
+    if (kind == WR_PAGES_HUGE || !map_normal(size, align, region))
         return false;
-    if (!open_middle(&made, kind)) {
-        int why = errno;
-        wr_pages_unmap(&made);
-        errno = why;
-        return false;
-    }
-    *region = made;
+    if (kind == WR_PAGES_HUGE_IF_FREE)
+        (void)madvise(region->base, region->size, MADV_HUGEPAGE); /* a wish */
     return true;
 }
 

@@ -23,7 +23,7 @@
  *   push, prepend: constant on average. The reads walk the slices.
  *
  * Limits
- *   2^31 slices. Readers do not search from where they last were.
+ *   2^30 slices. Readers do not search from where they last were.
  */
 
 #include "arena/arena.h"
@@ -80,7 +80,7 @@ move_to(struct weir_chain *chain, struct weir_slice *array, uint32_t first)
 
 /* Twice the space, on the heap. */
 static enum weir_status
-enlarge(struct weir_chain *chain, uint32_t front)
+enlarge(struct weir_chain *chain)
 {
     uint32_t capacity = 2 * capacity_of(chain);
     if (capacity > CAPACITY_MAX) {
@@ -90,7 +90,7 @@ enlarge(struct weir_chain *chain, uint32_t front)
     struct weir_slice *larger = wr_memory_alloc(capacity * sizeof(*larger));
     if (larger == NULL)
         return WEIR_SYSTEM;
-    move_to(chain, larger, front == 0 ? 0 : capacity - chain->count);
+    move_to(chain, larger, (capacity - chain->count) / 2);
     wr_memory_release(chain->more);
     chain->more = larger;
     chain->capacity = capacity;
@@ -98,7 +98,8 @@ enlarge(struct weir_chain *chain, uint32_t front)
 }
 
 /* Makes space for one more slice: behind with `front` 0, before with 1. The
-   slices move in place while that is cheap, else the array grows. */
+   slices move to the middle while that is cheap, else the array grows; so each
+   end has space for as many calls as a move costs. */
 static enum weir_status
 make_space(struct weir_chain *chain, uint32_t front)
 {
@@ -109,8 +110,8 @@ make_space(struct weir_chain *chain, uint32_t front)
         return WEIR_OK;
     uint32_t movable = chain->more != NULL ? capacity / 2 : capacity - 1;
     if (chain->count > movable)
-        return enlarge(chain, front);
-    move_to(chain, array_of(chain), front == 0 ? 0 : capacity - chain->count);
+        return enlarge(chain);
+    move_to(chain, array_of(chain), (capacity - chain->count + front) / 2);
     return WEIR_OK;
 }
 

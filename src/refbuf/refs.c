@@ -47,7 +47,8 @@
  *   the last of them finds too little left. Of two double releases that race,
  *   the later may hit a block that was handed out again; its weight is then
  *   missed at that block's last release. Spilled and foreign memory is freed
- *   with its count, so a double release of it is seen only before that.
+ *   with its count: a double release of it is seen as long as the freed count
+ *   stays as it was left, at WR_REFS_NONE.
  *
  * Source
  *   D. I. Bevan, and P. Watson and I. Watson, both at PARLE 1987.
@@ -180,9 +181,14 @@ drop_foreign(uint64_t word, uint64_t owner)
     case NOT_LAST:
         break;
     case LAST: {
-        struct wr_foreign last = *foreign;
+        weir_release_fn *release = foreign->release;
+        const void *bytes = foreign->bytes;
+        size_t len = foreign->len;
+        void *user = foreign->user;
+        wr_store_relaxed(&foreign->refs, WR_REFS_NONE); /* we are alone */
         wr_memory_release(foreign);
-        last.release(last.bytes, last.len, last.user);
+        if (release != NULL)
+            release(bytes, len, user);
         break;
     }
     case TOO_MUCH:

@@ -11,10 +11,10 @@
 
 /* Memory of somebody else's. */
 struct wr_foreign {
-    _Atomic uint64_t refs; /* less WR_WEIGHT_WHOLE */
-    weir_release_fn *release;
     const void *bytes;
     size_t len;
+    _Atomic uint64_t refs; /* less WR_WEIGHT_WHOLE; as in struct wr_spill */
+    weir_release_fn *release;
     void *user;
 };
 

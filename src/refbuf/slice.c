@@ -205,7 +205,8 @@ weir_slice_foreign(const void *bytes, size_t n, weir_release_fn *release_fn,
         return WEIR_TOO_LARGE;
     if (n == 0) {
         *slice = (struct weir_slice){ 0 };
-        release_fn(bytes, n, user);
+        if (release_fn != NULL)
+            release_fn(bytes, n, user);
         return WEIR_OK;
     }
     struct wr_foreign *foreign = wr_memory_alloc(sizeof(*foreign));

@@ -96,15 +96,16 @@ on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *room)
         return;
     }
 
+    struct weir_uv *uv = reader->uv;
     struct weir_slice slice = { 0 };
     if (nread > 0)
-        wr_blocks_commit(reader->uv, reader, (size_t)nread, &slice);
-    wr_waiting_hand_on(reader->uv);
+        wr_blocks_commit(uv, reader, (size_t)nread, &slice);
     if (nread < 0)
         wr_reader_end(reader, (int)nread);
     else if (nread > 0)
         reader->on_read(reader, nread, &slice);
     weir_slice_release(&slice);
+    wr_waiting_hand_on(uv); /* may call another reader's on_read */
 }
 
 void

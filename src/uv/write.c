@@ -21,7 +21,7 @@
  *   of a queued write (more than 4: it allocates); above 16 slices so do we.
  *
  * Limits
- *   As the chain: 2^32 - 1 slices. libuv does not keep SIGPIPE away from a
+ *   As the chain: 2^30 slices. libuv does not keep SIGPIPE away from a
  *   program that writes to a peer that is gone.
  */
 
@@ -77,7 +77,8 @@ on_written(uv_write_t *request, int status)
 {
     struct weir_uv_write *write = request->data;
     weir_chain_release(&write->chain);
-    write->on_sent(write, status);
+    if (write->on_sent != NULL)
+        write->on_sent(write, status);
 }
 
 /* Queues the whole chain, whose `count` slices `iov` has room for. */

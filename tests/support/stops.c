@@ -38,9 +38,12 @@ on_fault(int number, siginfo_t *info, void *context)
     errno = why;
 }
 
+/* ThreadSanitizer delays signals. */
 bool
 stops_begin(void)
 {
+    if (!stress_has_signals())
+        return false;
     page_size = (size_t)sysconf(_SC_PAGESIZE);
     struct sigaction action = { .sa_flags = SA_SIGINFO };
     action.sa_sigaction = on_fault;
@@ -109,12 +112,18 @@ stops_go(struct actor *actor)
 }
 
 void
-stops_join(struct actor *actor)
+stops_await_return(struct actor *actor)
 {
     double end = stress_now() + PATIENCE_S;
     while (!atomic_load_explicit(&actor->done, memory_order_acquire)) {
-        stress_expect(stress_now() < end, "an actor did not end");
+        stress_expect(stress_now() < end, "an actor did not return");
         stress_nap(NAP_US);
     }
+}
+
+void
+stops_join(struct actor *actor)
+{
+    stops_await_return(actor);
     pthread_join(actor->thread, NULL);
 }

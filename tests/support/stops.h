@@ -45,6 +45,9 @@ void stops_await(struct actor *actor, const void *address);
 /* Lets it go; the page it stands at must be open. */
 void stops_go(struct actor *actor);
 
+/* Waits till its body has returned; the thread may still be ending. */
+void stops_await_return(struct actor *actor);
+
 /* Waits till it has ended. */
 void stops_join(struct actor *actor);
 

@@ -32,14 +32,14 @@ enum {
 #endif
 
 #if defined(__SANITIZE_THREAD__)
-#define HAS_JOLTS false
+#define HAS_SIGNALS false
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define HAS_JOLTS false
+#define HAS_SIGNALS false
 #endif
 #endif
-#ifndef HAS_JOLTS
-#define HAS_JOLTS true
+#ifndef HAS_SIGNALS
+#define HAS_SIGNALS true
 #endif
 
 static const char *program = "?";
@@ -117,6 +117,12 @@ bool
 stress_is_sanitized(void)
 {
     return IS_SANITIZED;
+}
+
+bool
+stress_has_signals(void)
+{
+    return HAS_SIGNALS;
 }
 
 void
@@ -230,9 +236,9 @@ conduct(const struct stress_crew *crew, struct worker *workers)
     while (atomic_load_explicit(&at_work, memory_order_relaxed) > 0) {
         look_at_the_clock(crew, &next_tick);
         uint32_t index = stress_below(&random, crew->count);
-        if (HAS_JOLTS)
+        if (HAS_SIGNALS)
             (void)pthread_kill(workers[index].thread, SIGUSR1);
-        stress_nap(HAS_JOLTS ? JOLT_GAP_US : 1000);
+        stress_nap(HAS_SIGNALS ? JOLT_GAP_US : 1000);
     }
 }
 

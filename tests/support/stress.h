@@ -56,6 +56,9 @@ void stress_part(double share);
 /* True in a build with a sanitizer: slower, and with a heap of its own. */
 bool stress_is_sanitized(void);
 
+/* False under ThreadSanitizer, which delays signals. */
+bool stress_has_signals(void);
+
 /* Prints the program, the seed and what is wrong, and exits with 1. */
 _Noreturn void stress_fail(const char *what);
 void stress_expect(bool truth, const char *what);

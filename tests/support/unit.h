@@ -10,6 +10,7 @@
 #include <criterion/new/assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,10 +49,11 @@ expect_text(const char *text, const char *wanted)
 
 /* ---- Memory ------------------------------------------------------------ */
 
-/* What the kernel says about a byte: "rw-p", "---p" or so; "" if nothing is
-   mapped there. Allocates nothing, which could move in just there. */
+/* What the kernel says about the first mapping that lies in the range: "rw-p",
+   "---p" or so; "" if there is none. Allocates nothing: it could move in just
+   there. */
 static inline const char *
-access_of(const void *byte)
+access_of(const void *from, size_t size)
 {
     static char maps[1 << 20];
     static char access[8];
@@ -64,12 +66,14 @@ access_of(const void *byte)
     cr_assert(lt(sz, len, sizeof(maps) - 1));
     maps[len] = '\0';
 
-    for (const char *line = maps; line != NULL && *line != '\0';) {
-        unsigned long start;
-        unsigned long end;
-        cr_assert(
-            eq(int, sscanf(line, "%lx-%lx %7s", &start, &end, access), 3));
-        if ((uintptr_t)byte >= start && (uintptr_t)byte < end)
+    const char *line = maps;
+    while (line != NULL && *line != '\0') {
+        uintptr_t start;
+        uintptr_t end;
+        cr_assert(eq(int,
+            sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &start, &end, access),
+            3));
+        if ((uintptr_t)from < end && start < (uintptr_t)from + size)
             return access;
         line = strchr(line, '\n');
         line = line == NULL ? NULL : line + 1;
@@ -81,19 +85,14 @@ access_of(const void *byte)
 static inline bool
 is_mapped(const void *start, size_t size)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const char *bytes = start;
-    for (size_t at = 0; at < size; at += page)
-        if (access_of(bytes + at)[0] != '\0')
-            return true;
-    return access_of(bytes + size - 1)[0] != '\0';
+    return access_of(start, size)[0] != '\0';
 }
 
 /* A byte can be read, as the kernel sees it. */
 static inline bool
 is_readable(const void *byte)
 {
-    return access_of(byte)[0] == 'r';
+    return access_of(byte, 1)[0] == 'r';
 }
 
 /* ---- Privileges -------------------------------------------------------- */

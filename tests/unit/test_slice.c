@@ -876,3 +876,17 @@ Test(slice, outlives_its_arena)
     cr_assert(eq(int, unmapped, 1));
     no_leaks();
 }
+
+Test(slice, foreign_memory_need_not_tell_anybody)
+{
+    struct weir_slice slice;
+    struct weir_slice none;
+
+    cr_assert(
+        eq(int, weir_slice_foreign("text", 4, NULL, NULL, &slice), WEIR_OK));
+    cr_assert(eq(int, weir_slice_foreign("", 0, NULL, NULL, &none), WEIR_OK));
+    cr_assert(eq(int, is_empty_slice(&none), 1));
+    weir_slice_release(&slice);
+
+    cr_assert(eq(int, is_empty_slice(&slice), 1));
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/bitmap.h"
+
+#include "support/prng.h"
+#include "support/unit.h"
+
+#include <criterion/parameterized.h>
+#include <signal.h>
+#include <stdlib.h>
+
+enum { SLOTS_MAX = 7168, THREADS = 8 };
+
+static _Atomic uint64_t words[SLOTS_MAX / WR_WORD_BITS];
+static bool out[SLOTS_MAX];
+
+static uint32_t geometries[] = { 1, 2, 63, 64, 65, 127, 128, 129, 1000, 7168 };
+
+#define EVERY_GEOMETRY(name)                                                   \
+    ParameterizedTestParameters(bitmap, name)                                  \
+    {                                                                          \
+        return cr_make_param_array(                                            \
+            uint32_t, geometries, sizeof geometries / sizeof geometries[0]);   \
+    }                                                                          \
+    ParameterizedTest(uint32_t *slot_count, bitmap, name)
+
+static struct wr_bitmap
+new_map(uint32_t slot_count)
+{
+    struct wr_bitmap map;
+    wr_bitmap_init(&map, slot_count, words);
+    return map;
+}
+
+/* Takes every slot there is, each of them once. */
+static uint32_t
+drain(struct wr_bitmap *map, struct wr_bitmap_hint *hint)
+{
+    uint32_t count = 0;
+    uint32_t slot;
+    while (wr_bitmap_take(map, hint, &slot)) {
+        cr_assert(lt(u32, slot, map->slot_count));
+        cr_assert(not(out[slot]), "slot %u came twice", slot);
+        out[slot] = true;
+        count++;
+    }
+    return count;
+}
+
+static void
+give_all(struct wr_bitmap *map, struct wr_bitmap_hint *hint)
+{
+    for (uint32_t i = 0; i < map->slot_count; i++) {
+        cr_assert(wr_bitmap_give(map, hint, i));
+        out[i] = false;
+    }
+}
+
+EVERY_GEOMETRY(take_gives_each_slot_once)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+
+    uint32_t count = drain(&map, &hint);
+
+    cr_assert(eq(u32, count, *slot_count));
+    cr_assert(eq(u32, wr_bitmap_free_count(&map), 0));
+    wr_bitmap_check(&map);
+}
+
+EVERY_GEOMETRY(an_empty_map_gives_nothing_however_often_it_is_asked)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    (void)drain(&map, &hint);
+
+    for (uint32_t word = 0; word < map.word_count; word++) {
+        uint32_t slot;
+        struct wr_bitmap_hint elsewhere = { .word = word };
+        cr_assert(not(wr_bitmap_take(&map, &elsewhere, &slot)));
+    }
+}
+
+EVERY_GEOMETRY(after_all_came_back_the_same_slots_go_out_again)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    (void)drain(&map, &hint);
+
+    give_all(&map, &hint);
+    uint32_t again = drain(&map, &hint);
+
+    cr_assert(eq(u32, again, *slot_count));
+}
+
+EVERY_GEOMETRY(the_only_free_slot_is_found_wherever_it_is)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    (void)drain(&map, &hint);
+
+    for (uint32_t i = 0; i < *slot_count; i++) {
+        struct wr_bitmap_hint giver = { 0 };
+        struct wr_bitmap_hint taker = { .word = (i * 7) % map.word_count };
+        uint32_t slot;
+        cr_assert(wr_bitmap_give(&map, &giver, i));
+        cr_assert(wr_bitmap_take(&map, &taker, &slot));
+        cr_assert(eq(u32, slot, i));
+    }
+}
+
+EVERY_GEOMETRY(random_walk_agrees_with_a_shadow)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hints[3] = { { 0 } };
+    struct prng prng = { *slot_count };
+    uint32_t free_count = *slot_count;
+    cr_log_info("seed %u", *slot_count);
+
+    for (int step = 0; step < 20000; step++) {
+        struct wr_bitmap_hint *hint = &hints[prng_below(&prng, 3)];
+        uint32_t slot = (uint32_t)prng_below(&prng, *slot_count);
+        if (out[slot]) {
+            cr_assert(wr_bitmap_give(&map, hint, slot));
+            out[slot] = false;
+            free_count++;
+        } else {
+            cr_assert(wr_bitmap_take(&map, hint, &slot));
+            cr_assert(not(out[slot]));
+            out[slot] = true;
+            free_count--;
+        }
+        cr_assert(eq(int, wr_bitmap_is_free(&map, slot), !out[slot]));
+        cr_assert(lt(u32, hint->word, map.word_count));
+        if (step % 64 == 0)
+            cr_assert(eq(u32, wr_bitmap_free_count(&map), free_count));
+    }
+    wr_bitmap_check(&map);
+}
+
+EVERY_GEOMETRY(no_bit_past_the_last_slot_is_ever_set)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    uint64_t beyond = *slot_count % WR_WORD_BITS == 0
+                          ? 0
+                          : UINT64_MAX << (*slot_count % WR_WORD_BITS);
+    _Atomic uint64_t *last = &words[map.word_count - 1];
+
+    cr_assert(eq(u64, wr_load_relaxed(last) & beyond, 0));
+    (void)drain(&map, &hint);
+    cr_assert(eq(u64, wr_load_relaxed(last), 0));
+    give_all(&map, &hint);
+    cr_assert(eq(u64, wr_load_relaxed(last) & beyond, 0));
+}
+
+EVERY_GEOMETRY(is_whole_only_when_all_slots_are_free)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t from = 0;
+    (void)drain(&map, &hint);
+
+    for (uint32_t i = 0; i < *slot_count; i++) {
+        cr_assert(not(wr_bitmap_is_whole(&map, &from)));
+        cr_assert(le(u32, from, i / WR_WORD_BITS));
+        cr_assert(wr_bitmap_give(&map, &hint, i));
+    }
+
+    cr_assert(wr_bitmap_is_whole(&map, &from));
+    cr_assert(eq(u32, from, map.word_count));
+    cr_assert(wr_bitmap_is_whole(&map, &from));
+}
+
+Test(bitmap, is_whole_goes_on_where_it_stopped)
+{
+    struct wr_bitmap map = new_map(256);
+    struct wr_bitmap_hint hint = { 0 };
+    (void)drain(&map, &hint);
+    for (uint32_t i = 0; i < 192; i++)
+        cr_assert(wr_bitmap_give(&map, &hint, i));
+
+    uint32_t from = 0;
+    bool whole = wr_bitmap_is_whole(&map, &from);
+
+    cr_assert(not(whole));
+    cr_assert(eq(u32, from, 3));
+}
+
+Test(bitmap, books_are_one_bit_a_slot_in_whole_words)
+{
+    cr_assert(eq(sz, wr_bitmap_meta_size(1), 8));
+    cr_assert(eq(sz, wr_bitmap_meta_size(64), 8));
+    cr_assert(eq(sz, wr_bitmap_meta_size(65), 16));
+    cr_assert(
+        eq(sz, wr_bitmap_meta_size(UINT32_MAX - 63), ((size_t)1 << 29) - 8));
+}
+
+Test(bitmap, a_zeroed_hint_starts_at_the_first_slot)
+{
+    struct wr_bitmap map = new_map(200);
+    struct wr_bitmap_hint hint = { 0 };
+
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t slot;
+        cr_assert(wr_bitmap_take(&map, &hint, &slot));
+        cr_assert(eq(u32, slot, i));
+    }
+}
+
+Test(bitmap, hints_in_different_words_do_not_meet)
+{
+    struct wr_bitmap map = new_map(192);
+    struct wr_bitmap_hint hints[3] = { { .word = 0 }, { .word = 1 },
+        { .word = 2 } };
+
+    for (uint32_t i = 0; i < 64; i++) {
+        for (uint32_t h = 0; h < 3; h++) {
+            uint32_t slot;
+            cr_assert(wr_bitmap_take(&map, &hints[h], &slot));
+            cr_assert(eq(u32, slot / WR_WORD_BITS, h));
+        }
+    }
+}
+
+Test(bitmap, the_slot_given_last_is_taken_next)
+{
+    struct wr_bitmap map = new_map(1000);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    (void)drain(&map, &hint);
+    cr_assert(wr_bitmap_give(&map, &hint, 3));
+    cr_assert(wr_bitmap_give(&map, &hint, 700));
+
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, 700));
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, 3));
+}
+
+Test(bitmap, a_wrong_guess_costs_nothing_but_a_search)
+{
+    struct wr_bitmap map = new_map(128);
+    struct wr_bitmap_hint mine = { 0 };
+    struct wr_bitmap_hint other = { 0 };
+    uint32_t slot;
+    (void)drain(&map, &mine);
+    cr_assert(wr_bitmap_give(&map, &mine, 5));
+    cr_assert(wr_bitmap_take(&map, &other, &slot));
+    cr_assert(eq(u32, slot, 5));
+    cr_assert(wr_bitmap_give(&map, &other, 100));
+
+    bool taken = wr_bitmap_take(&map, &mine, &slot);
+
+    cr_assert(taken);
+    cr_assert(eq(u32, slot, 100));
+    cr_assert(eq(u64, mine.guess, 0));
+}
+
+Test(bitmap, a_search_goes_around_the_end)
+{
+    struct wr_bitmap map = new_map(640);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    (void)drain(&map, &hint);
+    struct wr_bitmap_hint giver = { 0 };
+    cr_assert(wr_bitmap_give(&map, &giver, 70));
+
+    struct wr_bitmap_hint last = { .word = 9 };
+    cr_assert(wr_bitmap_take(&map, &last, &slot));
+
+    cr_assert(eq(u32, slot, 70));
+    cr_assert(eq(u32, last.word, 1));
+}
+
+Test(bitmap, giving_a_free_slot_is_told)
+{
+    struct wr_bitmap map = new_map(100);
+    struct wr_bitmap_hint hint = { 0 };
+
+    cr_assert(not(wr_bitmap_give(&map, &hint, 99)));
+}
+
+Test(bitmap, a_second_give_is_told)
+{
+    struct wr_bitmap map = new_map(100);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+
+    cr_assert(wr_bitmap_give(&map, &hint, slot));
+    cr_assert(not(wr_bitmap_give(&map, &hint, slot)));
+}
+
+/* ---- Threads ----------------------------------------------------------- */
+
+struct worker {
+    struct wr_bitmap *map;
+    pthread_barrier_t *start;
+    uint32_t *slots; /* what it took */
+    uint32_t count;
+    uint32_t ordinal;
+    uint32_t lies; /* counts above the total */
+};
+
+static void
+run_workers(struct wr_bitmap *map, struct worker *workers, void *(*run)(void *))
+{
+    pthread_barrier_t start;
+    pthread_t threads[THREADS];
+    cr_assert(zero(int, pthread_barrier_init(&start, NULL, THREADS)));
+    for (uint32_t i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){
+            .map = map,
+            .start = &start,
+            .slots = calloc(map->slot_count, sizeof(uint32_t)),
+            .ordinal = i,
+        };
+        threads[i] = start_thread(run, &workers[i]);
+    }
+    for (uint32_t i = 0; i < THREADS; i++)
+        join_thread(threads[i]);
+    (void)pthread_barrier_destroy(&start);
+}
+
+static void *
+take_all(void *user)
+{
+    struct worker *worker = user;
+    struct wr_bitmap_hint hint = { .word = worker->ordinal % 3 };
+    uint32_t slot;
+    (void)pthread_barrier_wait(worker->start);
+    while (wr_bitmap_take(worker->map, &hint, &slot))
+        worker->slots[worker->count++] = slot;
+    return NULL;
+}
+
+Test(bitmap, threads_that_drain_it_get_no_slot_twice)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct worker workers[THREADS];
+
+    run_workers(&map, workers, take_all);
+
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < THREADS; i++) {
+        for (uint32_t j = 0; j < workers[i].count; j++) {
+            cr_assert(not(out[workers[i].slots[j]]));
+            out[workers[i].slots[j]] = true;
+        }
+        count += workers[i].count;
+        free(workers[i].slots);
+    }
+    cr_assert(eq(u32, count, SLOTS_MAX));
+    no_leaks();
+}
+
+static void *
+take_and_give(void *user)
+{
+    struct worker *worker = user;
+    struct wr_bitmap_hint hint = { .word = worker->ordinal % 3 };
+    struct prng prng = { worker->ordinal };
+    (void)pthread_barrier_wait(worker->start);
+    for (int i = 0; i < 10000; i++) {
+        uint32_t slot;
+        if (prng_below(&prng, 2) == 0 &&
+            wr_bitmap_take(worker->map, &hint, &slot))
+            worker->slots[worker->count++] = slot;
+        else if (worker->count > 0)
+            (void)wr_bitmap_give(
+                worker->map, &hint, worker->slots[--worker->count]);
+        if (i % 16 == 0)
+            worker->lies +=
+                wr_bitmap_free_count(worker->map) > worker->map->slot_count;
+    }
+    while (worker->count > 0)
+        (void)wr_bitmap_give(
+            worker->map, &hint, worker->slots[--worker->count]);
+    return NULL;
+}
+
+Test(bitmap, after_threads_came_and_went_every_slot_is_there)
+{
+    struct wr_bitmap map = new_map(130);
+    struct wr_bitmap_hint hint = { 0 };
+    struct worker workers[THREADS];
+
+    run_workers(&map, workers, take_and_give);
+
+    for (uint32_t i = 0; i < THREADS; i++) {
+        cr_assert(eq(u32, workers[i].lies, 0));
+        free(workers[i].slots);
+    }
+    cr_assert(eq(u32, wr_bitmap_free_count(&map), 130));
+    cr_assert(eq(u32, drain(&map, &hint), 130));
+    wr_bitmap_check(&map);
+    no_leaks();
+}
+
+/* ---- Misuse ------------------------------------------------------------ */
+
+Test(misuse, a_bitmap_with_a_bit_past_its_end_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(65);
+    expect_misuse("weir: invariant 1 of bitmap broken");
+    wr_bitmap_check(&map);
+
+    wr_store_relaxed(&words[1], 3);
+    wr_bitmap_check(&map);
+}
+
+#ifndef NDEBUG
+Test(misuse, a_bitmap_of_no_slots_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map;
+    expect_misuse("weir: assertion failed: slot_count > 0*");
+
+    wr_bitmap_init(&map, 0, words);
+}
+
+Test(misuse, a_bitmap_of_too_many_slots_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map;
+    expect_misuse("weir: assertion failed: slot_count > 0*");
+
+    wr_bitmap_init(&map, UINT32_MAX - 63, words);
+}
+
+Test(misuse, a_bitmap_in_memory_that_is_not_aligned_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map;
+    expect_misuse("weir: assertion failed: *meta*");
+
+    wr_bitmap_init(&map, 64, (void *)((uintptr_t)words + 4));
+}
+
+Test(misuse, a_hint_past_the_last_word_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(64);
+    struct wr_bitmap_hint hint = { .word = 1 };
+    uint32_t slot;
+    expect_misuse("weir: assertion failed: hint->word < map->word_count");
+
+    (void)wr_bitmap_take(&map, &hint, &slot);
+}
+
+Test(misuse, giving_a_slot_past_the_end_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(65);
+    struct wr_bitmap_hint hint = { 0 };
+    expect_misuse("weir: assertion failed: slot < map->slot_count");
+
+    (void)wr_bitmap_give(&map, &hint, 65);
+}
+
+Test(misuse, asking_for_a_slot_past_the_end_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(65);
+    expect_misuse("weir: assertion failed: slot < map->slot_count");
+
+    (void)wr_bitmap_is_free(&map, 65);
+}
+#endif

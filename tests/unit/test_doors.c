@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+#include "arena/arena.h"
+
+#include "support/oracle.h"
+#include "support/prng.h"
+#include "support/unit.h"
+
+#include <criterion/parameterized.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static void
+silent_ring(struct weir_bell *bell)
+{
+    (void)bell;
+}
+
+static void
+keep_waiting(struct weir_waiter *waiter, enum weir_status status)
+{
+    (void)waiter;
+    (void)status;
+}
+
+/* ---- Taking ------------------------------------------------------------ */
+
+Test(doors, size_0_is_the_block_size_and_every_size_up_to_it_fits)
+{
+    struct weir_arena *arena = open_arena(100, 1);
+    static const size_t sizes[] = { 0, 1, 100, 128 };
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct weir_buf buf;
+        cr_assert(eq(int, weir_arena_alloc(arena, sizes[i], &buf), WEIR_OK));
+        cr_assert(eq(sz, weir_buf_room(&buf), 128));
+        cr_assert(eq(sz, weir_buf_len(&buf), 0));
+        cr_assert(eq(sz, weir_buf_headroom_left(&buf), 0));
+        weir_buf_drop(&buf);
+    }
+    close_whole(&arena);
+}
+
+static void
+expect_too_large(struct weir_arena *arena)
+{
+    static const size_t sizes[] = { 65, 4096, UINT32_MAX,
+        (size_t)UINT32_MAX + 1, (size_t)UINT32_MAX + 65, (size_t)1 << 63,
+        ((size_t)1 << 63) + 1, SIZE_MAX - 63, SIZE_MAX };
+    struct weir_bell bell;
+    weir_bell_init(&bell, silent_ring, NULL);
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct weir_buf buf;
+        struct weir_waiter waiter = { .bell = &bell, .granted = keep_waiting };
+        cr_assert(
+            eq(int, weir_arena_alloc(arena, sizes[i], &buf), WEIR_TOO_LARGE));
+        cr_assert(eq(int, weir_arena_alloc_barge(arena, sizes[i], &buf),
+            WEIR_TOO_LARGE));
+        cr_assert(
+            eq(int, weir_arena_wait(arena, sizes[i], &waiter), WEIR_TOO_LARGE));
+    }
+    weir_bell_fini(&bell);
+}
+
+Test(doors, a_size_above_the_block_is_too_large_and_never_waits)
+{
+    struct weir_arena *arena = open_arena(64, 2);
+
+    expect_too_large(arena);
+    cr_assert(eq(u64, stats_of(arena).waits, 0));
+    cr_assert(eq(u64, stats_of(arena).alloc_fulls, 0));
+
+    close_whole(&arena);
+}
+
+Test(doors, too_large_is_told_from_full)
+{
+    struct weir_arena *arena = open_arena(64, 1);
+    struct weir_buf held = take(arena);
+
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    expect_too_large(arena);
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+
+    weir_buf_drop(&held);
+    close_whole(&arena);
+}
+
+Test(doors, a_size_above_the_block_is_too_large_with_spill_too)
+{
+    struct weir_arena *arena = open_with(&(struct weir_arena_config){
+        .block_size = 64,
+        .block_count = 1,
+        .flags = WEIR_SPILL_FULL | WEIR_SPILL_GROW,
+        .spill_bytes_max = 1 << 20,
+    });
+    struct weir_buf held = take(arena);
+
+    expect_too_large(arena);
+    cr_assert(eq(u64, stats_of(arena).spilled_blocks, 0));
+
+    weir_buf_drop(&held);
+    close_whole(&arena);
+}
+
+Test(doors, a_refused_alloc_leaves_the_buf_untouched)
+{
+    struct weir_arena *arena = open_arena(64, 1);
+    struct weir_buf held = take(arena);
+    struct weir_buf buf;
+    memset(&buf, 0x5a, sizeof buf);
+    struct weir_buf before;
+    memcpy(&before, &buf, sizeof buf);
+
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_FULL));
+    cr_assert(eq(int, weir_arena_alloc(arena, 65, &buf), WEIR_TOO_LARGE));
+    weir_arena_close(arena);
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_CLOSED));
+
+    cr_assert(zero(int, memcmp(&before, &buf, sizeof buf)));
+    weir_buf_drop(&held);
+    close_whole(&arena);
+}
+
+ParameterizedTestParameters(doors, every_block_goes_out_before_it_is_full)
+{
+    static size_t counts[] = { 1, 63, 64, 65, 128, 1000 };
+    return cr_make_param_array(
+        size_t, counts, sizeof counts / sizeof counts[0]);
+}
+
+static size_t
+take_to_the_end(struct weir_arena *arena, struct weir_buf *bufs, bool barge)
+{
+    size_t count = 0;
+    struct weir_buf buf;
+    enum weir_status status;
+    while ((status = barge ? weir_arena_alloc_barge(arena, 0, &buf)
+                           : weir_arena_alloc(arena, 0, &buf)) == WEIR_OK)
+        bufs[count++] = buf;
+    cr_assert(eq(int, status, WEIR_FULL));
+    return count;
+}
+
+ParameterizedTest(size_t *count, doors, every_block_goes_out_before_it_is_full)
+{
+    struct weir_arena *arena = open_arena(64, *count);
+    struct weir_buf *bufs = calloc(*count, sizeof *bufs);
+
+    for (int round = 0; round < 3; round++) {
+        size_t taken = take_to_the_end(arena, bufs, round == 1);
+        cr_assert(eq(sz, taken, *count));
+        cr_assert(eq(u64, stats_of(arena).blocks_out, *count));
+        cr_assert(eq(int, ask(arena), WEIR_FULL));
+        for (size_t i = 0; i < *count; i++)
+            weir_buf_drop(&bufs[(i * 7 + 3) % *count]);
+        for (size_t i = 0; i < *count; i++)
+            weir_buf_drop(&bufs[i]);
+        cr_assert(eq(u64, stats_of(arena).blocks_out, 0));
+    }
+
+    free(bufs);
+    close_whole(&arena);
+}
+
+Test(doors, in_a_full_arena_the_one_block_that_comes_back_is_found)
+{
+    struct weir_arena *arena = open_arena(64, 1000);
+    struct weir_buf bufs[1000];
+    (void)take_to_the_end(arena, bufs, false);
+
+    for (size_t i = 0; i < 1000; i += 13) {
+        weir_buf_drop(&bufs[i]);
+        bufs[i] = take(arena);
+        cr_assert(eq(int, ask(arena), WEIR_FULL));
+    }
+
+    for (size_t i = 0; i < 1000; i++)
+        weir_buf_drop(&bufs[i]);
+    close_whole(&arena);
+}
+
+Test(doors, random_walk_agrees_with_the_naive_allocator)
+{
+    enum { COUNT = 150 };
+    struct weir_arena *arena = open_arena(100, COUNT);
+    struct prng prng = { 42 };
+    struct weir_buf bufs[COUNT];
+    struct iovec memory;
+    struct oracle oracle;
+    weir_arena_memory(arena, &memory);
+    oracle_init(&oracle, &memory, COUNT);
+    size_t out = 0;
+    cr_log_info("seed 42");
+
+    for (int step = 0; step < 20000; step++) {
+        if (prng_below(&prng, COUNT) >= out) {
+            bufs[out] = take(arena);
+            cr_assert(oracle_take(&oracle, weir_buf_tail(&bufs[out]), 128));
+            out++;
+        } else {
+            size_t i = prng_below(&prng, out);
+            cr_assert(oracle_give(&oracle, weir_buf_tail(&bufs[i])));
+            weir_buf_drop(&bufs[i]);
+            bufs[i] = bufs[--out];
+        }
+        if (step % 500 == 0) {
+            cr_assert(eq(u64, stats_of(arena).blocks_out, out));
+            weir_arena_check(arena);
+        }
+    }
+    while (out > 0)
+        weir_buf_drop(&bufs[--out]);
+    oracle_fini(&oracle);
+    close_whole(&arena);
+}
+
+/* ---- Threads ----------------------------------------------------------- */
+
+enum { THREADS = 4, ROUNDS = 3000, HELD_MAX = 20 };
+
+struct worker {
+    struct weir_arena *arena;
+    uint64_t seed;
+    uint64_t allocs;
+    uint64_t fulls;
+    uint64_t wrong;
+};
+
+static void *
+come_and_go(void *user)
+{
+    struct worker *worker = user;
+    struct prng prng = { worker->seed };
+    struct weir_buf held[HELD_MAX];
+    size_t count = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        if (count < HELD_MAX && prng_below(&prng, 2) == 0) {
+            struct weir_buf buf;
+            if (weir_arena_alloc(worker->arena, 0, &buf) != WEIR_OK) {
+                worker->fulls++;
+                continue;
+            }
+            memset(weir_buf_tail(&buf), (int)worker->seed, 64);
+            held[count++] = buf;
+            worker->allocs++;
+        } else if (count > 0) {
+            struct weir_buf *buf = &held[--count];
+            const unsigned char *bytes = weir_buf_tail(buf);
+            for (size_t at = 0; at < 64; at++)
+                worker->wrong += bytes[at] != (unsigned char)worker->seed;
+            weir_buf_drop(buf);
+        }
+    }
+    while (count > 0)
+        weir_buf_drop(&held[--count]);
+    return NULL;
+}
+
+Test(doors, after_threads_came_and_went_every_block_is_home)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct worker workers[THREADS];
+    pthread_t threads[THREADS];
+    uint64_t allocs = 0;
+    uint64_t fulls = 0;
+
+    for (size_t i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){ .arena = arena, .seed = i + 1 };
+        threads[i] = start_thread(come_and_go, &workers[i]);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        join_thread(threads[i]);
+        allocs += workers[i].allocs;
+        fulls += workers[i].fulls;
+        cr_assert(eq(u64, workers[i].wrong, 0));
+    }
+
+    struct weir_stats stats = stats_of(arena);
+    cr_assert(eq(u64, stats.allocs, allocs));
+    cr_assert(eq(u64, stats.releases, allocs));
+    cr_assert(eq(u64, stats.alloc_fulls, fulls));
+    struct weir_buf bufs[70];
+    cr_assert(eq(sz, take_to_the_end(arena, bufs, false), 70));
+    for (size_t i = 0; i < 70; i++)
+        weir_buf_drop(&bufs[i]);
+    close_whole(&arena);
+}
+
+static void *
+take_and_keep(void *user)
+{
+    struct worker *worker = user;
+    struct weir_buf kept;
+    while (weir_arena_alloc(worker->arena, 0, &kept) == WEIR_OK)
+        worker->allocs++;
+    return NULL;
+}
+
+Test(doors, threads_that_drain_it_get_every_block_between_them)
+{
+    struct weir_arena *arena = open_arena(64, 1000);
+    struct worker workers[THREADS];
+    pthread_t threads[THREADS];
+    uint64_t allocs = 0;
+
+    for (size_t i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){ .arena = arena };
+        threads[i] = start_thread(take_and_keep, &workers[i]);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        join_thread(threads[i]);
+        allocs += workers[i].allocs;
+    }
+
+    cr_assert(eq(u64, allocs, 1000));
+    cr_assert(eq(u64, stats_of(arena).blocks_out, 1000));
+    cr_assert(eq(u64, stats_of(arena).alloc_fulls, THREADS));
+}
+
+struct hand_over {
+    struct weir_buf buf;
+    struct weir_arena *arena;
+};
+
+static void *
+drop_there(void *user)
+{
+    struct hand_over *hand_over = user;
+    weir_buf_drop(&hand_over->buf);
+    return NULL;
+}
+
+Test(doors, a_block_may_come_home_on_another_thread)
+{
+    struct weir_arena *arena = open_arena(64, 1);
+
+    for (int i = 0; i < 20; i++) {
+        struct hand_over hand_over = { .buf = take(arena) };
+        cr_assert(eq(int, ask(arena), WEIR_FULL));
+        on_thread(drop_there, &hand_over);
+        cr_assert(eq(int, ask(arena), WEIR_OK));
+    }
+
+    cr_assert(eq(u64, stats_of(arena).releases, 40));
+    close_whole(&arena);
+}
+
+/* ---- Misuse ------------------------------------------------------------ */
+
+Test(misuse, a_block_released_twice_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct weir_buf copy = buf;
+    weir_buf_drop(&buf);
+    expect_misuse("weir: arena 'test': block 0: released twice");
+
+    weir_buf_drop(&copy);
+}
+
+Test(misuse, a_full_arenas_block_released_twice_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 65);
+    struct weir_buf bufs[65];
+    (void)take_to_the_end(arena, bufs, false);
+    struct weir_buf copy = bufs[64];
+    weir_buf_drop(&bufs[64]);
+    expect_misuse("weir: arena 'test': block 64: released twice");
+
+    weir_buf_drop(&copy);
+}
+
+static void *
+drop_a_copy(void *user)
+{
+    struct hand_over *hand_over = user;
+    expect_misuse("weir: arena 'test': block 0: released twice");
+    weir_buf_drop(&hand_over->buf);
+    return NULL;
+}
+
+Test(misuse, a_block_released_again_on_a_thread_without_a_record_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct hand_over hand_over = { .buf = buf };
+    weir_buf_drop(&buf);
+
+    on_thread(drop_a_copy, &hand_over);
+}
+
+Test(misuse, a_block_released_again_after_its_arena_is_gone_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct weir_buf copy = buf;
+    weir_arena_destroy(&arena);
+    weir_buf_drop(&buf);
+    expect_misuse("weir: arena 'test': block 0: released*");
+
+    weir_buf_drop(&copy);
+}
+
+static void *
+drop_a_copy_of_the_gone(void *user)
+{
+    struct hand_over *hand_over = user;
+    expect_misuse("weir: arena 'test': block 0: released*");
+    weir_buf_drop(&hand_over->buf);
+    return NULL;
+}
+
+Test(misuse, a_block_of_an_arena_that_is_gone_released_elsewhere_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct hand_over hand_over = { .buf = buf };
+    weir_arena_destroy(&arena);
+    weir_buf_drop(&buf);
+
+    on_thread(drop_a_copy_of_the_gone, &hand_over);
+}
+
+Test(misuse, a_block_released_again_while_its_arena_dies_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct weir_buf other = take(arena);
+    struct weir_buf copy = buf;
+    weir_arena_destroy(&arena);
+    weir_buf_drop(&buf);
+    expect_misuse("weir: arena 'test': block 0: released twice");
+
+    weir_buf_drop(&copy);
+    weir_buf_drop(&other);
+}
+
+Test(misuse, a_stale_block_in_the_next_arena_of_its_number_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *first = open_arena(64, 70);
+    struct weir_buf buf = take(first);
+    struct weir_buf copy = buf;
+    weir_arena_destroy(&first);
+    weir_buf_drop(&buf);
+    struct weir_arena *second = open_arena(64, 70);
+    cr_assert(eq(int, ask(second), WEIR_OK));
+    expect_misuse("weir: arena 'test': block 0: released*");
+
+    weir_buf_drop(&copy);
+}
+
+Test(misuse, a_part_of_a_block_released_again_when_all_are_home_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct weir_slice slice;
+    struct weir_slice clone;
+    cr_assert(eq(int, weir_buf_write(&buf, "weir", 4), WEIR_OK));
+    weir_buf_freeze(&buf, &slice);
+    weir_slice_clone(&slice, &clone);
+    struct weir_slice copy = clone;
+    weir_slice_release(&slice);
+    weir_slice_release(&clone);
+    expect_misuse("weir: arena 'test': block 0: released twice");
+
+    weir_slice_release(&copy);
+}
+
+Test(misuse, a_slot_of_another_arena_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *first = open_arena(64, 70);
+    struct weir_arena *second = open_arena(64, 70);
+    struct weir_buf buf = take(first);
+    struct weir_buf other = take(second);
+    expect_misuse(
+        "weir: arena 'test': block 0: released with data of another block");
+
+    buf.owner = other.owner;
+    weir_buf_drop(&buf);
+}
+
+Test(misuse, a_neighbours_data_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf first = take(arena);
+    struct weir_buf second = take(arena);
+    expect_misuse(
+        "weir: arena 'test': block 0: released with data of another block");
+
+    first.data = second.data + 1;
+    weir_buf_drop(&first);
+}
+
+Test(misuse, data_in_front_of_the_block_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf first = take(arena);
+    struct weir_buf second = take(arena);
+    expect_misuse(
+        "weir: arena 'test': block 1: released with data of another block");
+
+    second.data = first.data + 63;
+    weir_buf_drop(&second);
+    weir_buf_drop(&first);
+}
+
+static void *
+drop_elsewhere(void *user)
+{
+    struct hand_over *hand_over = user;
+    expect_misuse(
+        "weir: arena 'test': block 0: released with data of another block");
+    weir_buf_drop(&hand_over->buf);
+    return NULL;
+}
+
+Test(misuse, a_neighbours_data_on_a_thread_without_a_record_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct hand_over hand_over = { .buf = take(arena) };
+
+    hand_over.buf.data += 65;
+    on_thread(drop_elsewhere, &hand_over);
+}
+
+Test(misuse, a_slot_out_of_range_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse("weir: arena 'test': block 70: *the arena has no such block");
+
+    buf.owner = wr_owner_pack(wr_owner_arena(buf.owner), 70);
+    weir_buf_drop(&buf);
+}
+
+Test(misuse, a_slot_far_out_of_range_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse(
+        "weir: arena 'test': block 4294967295: *the arena has no such block");
+
+    buf.owner = wr_owner_pack(wr_owner_arena(buf.owner), UINT32_MAX);
+    weir_buf_drop(&buf);
+}
+
+Test(misuse, the_count_of_a_slot_out_of_range_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse(
+        "weir: arena 'test': block 70: used, but the arena has no such block");
+
+    (void)wr_arena_refs(buf.word, wr_owner_pack(wr_owner_arena(buf.owner), 70));
+}
+
+Test(misuse, giving_back_a_slot_out_of_range_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse("weir: arena 'test': block 70: *the arena has no such block");
+
+    wr_arena_give(
+        buf.word, wr_owner_pack(wr_owner_arena(buf.owner), 70), buf.data);
+}
+
+Test(misuse, freezing_a_slot_out_of_range_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct weir_slice slice;
+    cr_assert(eq(int, weir_buf_write(&buf, "weir", 4), WEIR_OK));
+    expect_misuse(
+        "weir: arena 'test': block 70: *but the arena has no such block");
+
+    buf.owner = wr_owner_pack(wr_owner_arena(buf.owner), 70);
+    weir_buf_freeze(&buf, &slice);
+}
+
+Test(misuse, a_handle_of_an_arena_that_is_not_there_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse("weir: a handle that names no arena");
+
+    buf.owner = wr_owner_pack(WR_ARENAS_MAX - 1, 0);
+    weir_buf_drop(&buf);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "platform/thread.h"
+
+#include "support/unit.h"
+
+#include <limits.h>
+#include <signal.h>
+
+enum { ROUNDS = 20000 };
+
+static struct wr_mutex mutex = WR_MUTEX_INITIAL;
+static int guarded;
+static int ends;
+static pthread_t ended;
+
+static void *
+add_under_mutex(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        wr_mutex_lock(&mutex);
+        guarded = guarded + 1;
+        wr_mutex_unlock(&mutex);
+    }
+    return NULL;
+}
+
+Test(thread, a_mutex_lets_in_one_at_a_time)
+{
+    pthread_t other = start_thread(add_under_mutex, NULL);
+    (void)add_under_mutex(NULL);
+    join_thread(other);
+
+    cr_assert(eq(int, guarded, 2 * ROUNDS));
+}
+
+Test(thread, a_mutex_made_at_run_time_can_be_used_and_ended)
+{
+    struct wr_mutex made;
+
+    wr_mutex_init(&made);
+    wr_mutex_lock(&made);
+    wr_mutex_unlock(&made);
+    wr_mutex_fini(&made);
+
+    no_leaks();
+}
+
+static void
+on_end(void *unused)
+{
+    (void)unused;
+    ends++;
+    ended = pthread_self();
+}
+
+static void *
+ask_once(void *unused)
+{
+    (void)unused;
+    cr_assert(wr_thread_at_exit(on_end));
+    cr_assert(eq(int, ends, 0));
+    return NULL;
+}
+
+Test(thread, at_exit_runs_on_the_thread_that_ends)
+{
+    pthread_t thread = start_thread(ask_once, NULL);
+    join_thread(thread);
+
+    cr_assert(eq(int, ends, 1));
+    cr_assert(ne(int, pthread_equal(ended, thread), 0));
+}
+
+static void *
+ask_twice(void *unused)
+{
+    (void)unused;
+    cr_assert(wr_thread_at_exit(on_end));
+    cr_assert(wr_thread_at_exit(on_end));
+    return NULL;
+}
+
+Test(thread, at_exit_runs_once_however_often_it_was_asked_for)
+{
+    on_thread(ask_twice, NULL);
+    cr_assert(eq(int, ends, 1));
+
+    on_thread(ask_twice, NULL);
+    cr_assert(eq(int, ends, 2));
+}
+
+static void *
+ask_nothing(void *unused)
+{
+    return unused;
+}
+
+Test(thread, at_exit_does_not_run_where_nobody_asked)
+{
+    cr_assert(wr_thread_at_exit(on_end));
+
+    on_thread(ask_nothing, NULL);
+
+    cr_assert(eq(int, ends, 0));
+}
+
+static void *
+ask_and_leave(void *unused)
+{
+    cr_assert(wr_thread_at_exit(on_end));
+    pthread_exit(unused);
+}
+
+Test(thread, at_exit_runs_after_pthread_exit_too)
+{
+    on_thread(ask_and_leave, NULL);
+
+    cr_assert(eq(int, ends, 1));
+}
+
+Test(thread, without_a_key_at_exit_says_so)
+{
+    pthread_key_t keys[PTHREAD_KEYS_MAX];
+    int count = 0;
+    while (
+        count < PTHREAD_KEYS_MAX && pthread_key_create(&keys[count], NULL) == 0)
+        count++;
+
+    cr_assert(not(wr_thread_at_exit(on_end)));
+    cr_assert(not(wr_thread_at_exit(on_end)));
+
+    while (count > 0)
+        (void)pthread_key_delete(keys[--count]);
+}
+
+static void
+make_strict(struct wr_mutex *strict)
+{
+    pthread_mutexattr_t attributes;
+    (void)pthread_mutexattr_init(&attributes);
+    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    (void)pthread_mutex_init(&strict->handle, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
+}
+
+Test(misuse, ending_a_mutex_that_is_held_aborts, .signal = SIGABRT)
+{
+    struct wr_mutex held;
+    wr_mutex_init(&held);
+    wr_mutex_lock(&held);
+    expect_misuse("weir: a mutex was ended while it was held");
+
+    wr_mutex_fini(&held);
+}
+
+Test(misuse, a_lock_that_fails_aborts, .signal = SIGABRT)
+{
+    struct wr_mutex strict;
+    make_strict(&strict);
+    wr_mutex_lock(&strict);
+    expect_misuse("weir: a mutex is corrupt");
+
+    wr_mutex_lock(&strict);
+}
+
+Test(misuse, an_unlock_that_fails_aborts, .signal = SIGABRT)
+{
+    struct wr_mutex strict;
+    make_strict(&strict);
+    expect_misuse("weir: a mutex is corrupt");
+
+    wr_mutex_unlock(&strict);
+}
+
+#ifndef NDEBUG
+static void
+on_other_end(void *unused)
+{
+    (void)unused;
+}
+
+Test(misuse, a_second_function_at_exit_aborts, .signal = SIGABRT)
+{
+    cr_assert(wr_thread_at_exit(on_end));
+    expect_misuse("weir: assertion failed: *at_exit");
+
+    (void)wr_thread_at_exit(on_other_end);
+}
+#endif
