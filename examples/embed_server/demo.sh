@@ -82,9 +82,10 @@ END
 # ---- The server --------------------------------------------------------------
 
 start() { # OPTION...
+    : >"$here/log" # what the last server said, and its port, are gone
     "$server" --port 0 "$@" >"$here/log" 2>&1 &
     pid=$!
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
+    for _ in $(seq 50); do
         port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$here/log")
         [ -z "$port" ] || break
         sleep 0.1

@@ -20,6 +20,12 @@ static _Atomic uint64_t created;
 static _Atomic uint64_t refused;
 static _Atomic uint64_t mapped;
 
+static uint64_t
+read_count(_Atomic uint64_t *number)
+{
+    return atomic_load_explicit(number, memory_order_relaxed);
+}
+
 static void
 count(_Atomic uint64_t *number)
 {
@@ -89,9 +95,10 @@ main(int argc, char **argv)
     stress_begin("pages", argc, argv);
     stress_part(1);
     stress_run(&(struct stress_crew){ .count = THREADS, .body = work });
-    stress_expect(created > 0 && mapped > 0, "nothing was done");
-    stress_report("arenas", created);
-    stress_report("refused", refused);
-    stress_report("mappings", mapped);
+    stress_expect(read_count(&created) > 0 && read_count(&mapped) > 0,
+        "nothing was done");
+    stress_report("arenas", read_count(&created));
+    stress_report("refused", read_count(&refused));
+    stress_report("mappings", read_count(&mapped));
     return stress_end();
 }
