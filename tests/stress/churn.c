@@ -7,8 +7,8 @@
  *
  * Each thread has thread-specific data of two keys of ours, one made before the
  * library's and one after it, whose destructors take and release blocks too,
- * and come back for a second round: they run before and after the library's
- * own, which has put the thread's record away by then. At the end the numbers
+ * and come back for more rounds: they run before and after the library's own,
+ * which has put the thread's record away by then, and once after its last. At the end the numbers
  * of all threads add up, no record is left, and the heap has not grown.
  */
 
@@ -26,7 +26,8 @@ enum {
     ENOUGH = 10000,        /* threads */
     WARM_UP = ENOUGH / 10, /* until the heap has its size */
     GROWTH_MAX = 64 << 10,
-    ROUNDS = 2, /* of a key's destructor */
+    ROUNDS = 4,      /* of destructors: as many as there are */
+    ROUNDS_TSAN = 2, /* in the last one ThreadSanitizer is gone */
     ARENAS = 2
 };
 
@@ -90,7 +91,7 @@ die(struct mortal *mortal, uint32_t key)
     use_arenas(mortal);
     if (--mortal->rounds[key] > 0)
         stress_expect(
-            pthread_setspecific(keys[key], mortal) == 0, "no second round");
+            pthread_setspecific(keys[key], mortal) == 0, "no further round");
 }
 
 static void
@@ -109,12 +110,13 @@ static void *
 live(void *context)
 {
     struct mortal *mortal = context;
+    uint32_t most = stress_has_signals() ? ROUNDS : ROUNDS_TSAN;
     for (uint32_t i = 0; i < 2; i++) {
-        mortal->rounds[i] = stress_below(&mortal->random, ROUNDS + 1);
+        mortal->rounds[i] = stress_below(&mortal->random, most + 1);
         if (mortal->rounds[i] > 0)
             stress_expect(pthread_setspecific(keys[i], mortal) == 0, "no key");
     }
-    for (uint32_t n = stress_below(&mortal->random, 20); n > 0; n--)
+    for (uint32_t n = stress_below(&mortal->random, 8); n > 0; n--)
         use_arenas(mortal);
     return NULL;
 }

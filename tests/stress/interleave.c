@@ -77,6 +77,7 @@ create(uint32_t blocks, weir_unmapped_fn *on_unmapped, void *user)
         .name = "interleave",
         .block_size = BLOCK_SIZE,
         .block_count = blocks,
+        .flags = WEIR_SPILL_GROW,
         .on_unmapped = on_unmapped,
         .user = user,
     };
@@ -105,6 +106,15 @@ page_of(const struct stock *stock, uint32_t index)
 {
     uintptr_t words = (uintptr_t)stock->arena->fixed.map.words;
     return (const char *)(words + (size_t)PAGE * index);
+}
+
+static char *
+map_page(void)
+{
+    void *page = mmap(
+        NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stress_expect(page != MAP_FAILED, "no memory");
+    return page;
 }
 
 static struct weir_slice
@@ -254,6 +264,7 @@ last_release_unmaps(void)
     give_all(&stock);
 
     stops_shut(page);
+    stops_shut(weir_slice_data(&giver.slice)); /* no call looks there */
     stops_start(&giver.actor, give, &giver);
     stops_await(&giver.actor, page);
     stops_open(page);
@@ -262,6 +273,69 @@ last_release_unmaps(void)
     stops_go(&giver.actor);
     stops_join(&giver.actor);
     stress_expect_equal(unmapped, 1, "unmapped by the last release");
+}
+
+/* A thread that lets a buf outgrow its block. It stands at a page of its own
+   when it has got its record. */
+struct grower {
+    struct actor actor;
+    struct weir_arena *arena;
+    struct weir_buf *buf;
+    char *page;
+};
+
+static void
+grow(void *user)
+{
+    struct grower *grower = user;
+    aim(grower->arena, 0);
+    *(volatile char *)grower->page = 1;
+    static const char bytes[2 * BLOCK_SIZE];
+    stress_expect(weir_buf_write(grower->buf, bytes, sizeof bytes) == WEIR_OK,
+        "a buf did not grow");
+}
+
+static void
+destroy(void *user)
+{
+    struct weir_arena **arena = user;
+    weir_arena_destroy(arena);
+}
+
+/* The last block moves to the heap while the destroyer looks at the bitmap. */
+static void
+block_on_the_heap_is_out(void)
+{
+    uint32_t unmapped = 0;
+    struct stock stock = create(IN_PAGE, count_unmapped, &unmapped);
+    struct weir_arena *arena = stock.arena;
+    const struct wr_bitmap *map = &arena->fixed.map;
+    const char *page = page_of(&stock, 0);
+    struct weir_buf buf = stock.bufs[0];
+    stock.bufs[0] = (struct weir_buf){ 0 };
+    give_all(&stock);
+    struct actor destroyer = { .body = NULL };
+    struct grower grower = { .arena = arena, .buf = &buf };
+    grower.page = map_page();
+
+    stops_shut(grower.page);
+    stops_start(&grower.actor, grow, &grower);
+    stops_await(&grower.actor, grower.page);
+    stops_open(grower.page);
+    stops_shut(page);
+    stops_start(&destroyer, destroy, &arena);
+    stops_await(&destroyer, page);
+    stops_open(page);
+    stops_go(&grower.actor);
+    while (!wr_bitmap_is_free(map, 0))
+        stress_nap(1);
+    stops_go(&destroyer);
+    stops_join(&destroyer);
+    stops_join(&grower.actor);
+    stress_expect_equal(unmapped, 0, "unmapped while a heap block was out");
+    weir_buf_drop(&buf);
+    stress_expect_equal(unmapped, 1, "unmapped by the heap block");
+    (void)munmap(grower.page, PAGE);
 }
 
 /* ---- Waiting ----------------------------------------------------------- */
@@ -297,10 +371,7 @@ begin_waiting(struct waiting *waiting)
     waiting->stock = create(IN_PAGE, NULL, NULL);
     waiting->asker.arena = waiting->stock.arena;
     doorbell_init(&waiting->doorbell, false);
-    void *page = mmap(
-        NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    stress_expect(page != MAP_FAILED, "no memory");
-    waiting->waiter = page;
+    waiting->waiter = (struct weir_waiter *)(void *)map_page();
     *waiting->waiter = (struct weir_waiter){
         .bell = &waiting->doorbell.bell, .granted = on_granted, .user = waiting
     };
@@ -384,6 +455,7 @@ main(int argc, char **argv)
     for (; rounds < ENOUGH_ROUNDS || stress_now() < end; rounds++) {
         full_is_exact();
         last_release_unmaps();
+        block_on_the_heap_is_out();
         release_before_the_queue();
         queue_before_the_bit();
     }

@@ -411,20 +411,20 @@ static void
 step(struct worker *worker, uint32_t index)
 {
     uint32_t what = stress_below(worker->random, 100);
-    if (what < 30) {
+    if (what < 28) {
         if (worker->count < HELD)
             make(worker);
         else
             release_any(worker);
-    } else if (what < 60) {
+    } else if (what < 53) {
         change(worker);
-    } else if (what < 85) {
+    } else if (what < 78) {
         release_any(worker);
-    } else if (what < 90) {
+    } else if (what < 83) {
         send(worker);
-    } else if (what < 96) {
+    } else if (what < 89) {
         fetch(worker, index);
-    } else if (what < 97) {
+    } else if (what < 92) {
         post(worker);
     } else {
         copy_notice(worker);

@@ -145,7 +145,8 @@ enum station_phase station_phase_of(struct station *station);
 /* Takes cancelled stations back; returns how many still wait. */
 uint32_t station_look(struct crewman *crewman);
 
-/* Drains, if the bell was rung or is within the time. */
+/* Drains, if the bell was rung or is within the time. Fails if somebody was told
+   and it is not rung. */
 bool station_answer(struct crewman *crewman, int timeout_ms);
 
 /* Gives everything back and waits till every station was told. */
