@@ -17,8 +17,8 @@ struct weir_arena;
  */
 enum wr_counter {
     WR_RELEASES, /* the first three lie in the line of the hint */
-    WR_FREEZES,
     WR_BYTES_FROZEN,
+    WR_FREEZES,
     WR_GRANTS,
     WR_CANCELS,
     WR_WAITS,
