@@ -573,9 +573,10 @@ WEIR_API enum weir_status weir_waiter_cancel(struct weir_waiter *waiter);
 enum { WEIR_NAME_SIZE = 32 };
 
 /*
- * What an arena did and holds. Counts are exact when the arena is quiet, else
- * each was true at some moment during the call. `blocks_out` is read from the
- * bitmap and never above `block_count`.
+ * What an arena did and holds. Exact when the arena is quiet. Else a number may
+ * miss, or hold, what calls in progress are about to do or have just done; no
+ * count ever falls, and `blocks_out`, read from the bitmap word by word, is never
+ * above `block_count`.
  */
 struct weir_stats {
     char name[WEIR_NAME_SIZE];
