@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * full: WEIR_FULL is exact. Edges [gone] and [counted]; "Full is exact" in
+ * arena/rare.c.
+ *
+ *     word 0  [x x x ... x .]      one slot free in each of two words; the others
+ *     word 1  [x x x ... x .]      are out for ever
+ *
+ * Who has one of two tokens and asks for a block must get one. A token goes back
+ * behind its block, with an order and nothing more. The hole that moves from one
+ * word to the other behind the search is what the sums of releases are for.
+ */
+
+#include "cases.h"
+#include "world.h"
+
+static struct weir_arena *arena;
+static struct sim_tokens tokens;
+static struct weir_buf held;
+
+static void
+prepare(void)
+{
+    arena = world_create(WR_WORD_BITS + 2, 0);
+    world_leave_two(arena);
+    tokens = (struct sim_tokens){ .strong = true, .count = 2 };
+    held = (struct weir_buf){ 0 };
+}
+
+/* One block is out already, and its token too. */
+static void
+prepare_held(void)
+{
+    prepare();
+    held = world_alloc(arena);
+    tokens.count = 1;
+}
+
+/* Every thread has used another arena since. */
+static struct weir_arena *other;
+
+static void
+prepare_rarely(void)
+{
+    prepare_held();
+    other = world_create(1, 0);
+}
+
+static void
+warm_rarely(void)
+{
+    sim_expect(wr_record_of(arena) != NULL);
+    sim_expect(wr_record_of(other) != NULL);
+}
+
+static void
+borrow(void)
+{
+    sim_tokens_take(&tokens);
+    struct weir_buf buf = world_alloc(arena);
+    world_drop(&buf);
+    sim_tokens_put(&tokens);
+}
+
+static void
+borrow_twice(void)
+{
+    borrow();
+    borrow();
+}
+
+static void
+give_held(void)
+{
+    world_drop(&held);
+    sim_tokens_put(&tokens);
+}
+
+/* It has the second word in its hint, from a block it gave back there. */
+static void
+borrow_from_behind(void)
+{
+    sim_tokens_take(&tokens);
+    struct wr_record *record = wr_record_of(arena);
+    sim_expect(record != NULL);
+    record->hint.word = 1;
+    struct weir_buf buf = world_alloc(arena);
+    world_drop(&buf);
+    sim_tokens_put(&tokens);
+}
+
+static void
+all_is_home(void)
+{
+    sim_expect(wr_bitmap_free_count(&arena->fixed.map) == 2);
+    sim_expect(tokens.count == 2);
+}
+
+/* The exact search alone, which alloc begins only behind a search of its own. */
+static void
+borrow_exactly(void)
+{
+    struct weir_buf buf;
+    sim_tokens_take(&tokens);
+    wr_mutex_lock(&arena->mutex);
+    bool taken = wr_arena_take_locked(arena, &buf);
+    wr_mutex_unlock(&arena->mutex);
+    sim_expect(taken);
+    world_drop(&buf);
+    sim_tokens_put(&tokens);
+}
+
+/* Without tokens: no block comes back, so both blocks must be found. */
+static unsigned found;
+
+static void
+prepare_race(void)
+{
+    prepare();
+    found = 0;
+}
+
+static void
+take_all(void)
+{
+    struct weir_buf buf;
+    while (world_try(arena, &buf))
+        found++;
+}
+
+static void
+both_were_found(void)
+{
+    sim_expect(found == 2);
+}
+
+const struct sim_case full_cases[] = {
+    {
+        .name = "full",
+        .claim = "who has a token never finds the arena full",
+        .before = prepare,
+        .warm = world_warm,
+        .threads = { borrow, borrow, borrow_from_behind },
+        .after = all_is_home,
+        .preemptions = 2,
+        .stales = 3,
+    },
+    {
+        .name = "full_moving",
+        .claim = "nor while the hole moves behind the search",
+        .before = prepare_held,
+        .warm = world_warm,
+        .threads = { give_held, borrow_from_behind, borrow },
+        .after = all_is_home,
+        .preemptions = 2,
+        .stales = 3,
+    },
+    {
+        .name = "full_exact",
+        .claim = "nor may the exact search miss it",
+        .before = prepare_held,
+        .warm = world_warm,
+        .threads = { give_held, borrow_from_behind, borrow_exactly },
+        .after = all_is_home,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "full_exact_rarely",
+        .claim = "nor where releases take the long way",
+        .before = prepare_rarely,
+        .warm = warm_rarely,
+        .threads = { give_held, borrow_from_behind, borrow_exactly },
+        .after = all_is_home,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "full_twice",
+        .claim = "nor when blocks come and go",
+        .before = prepare,
+        .warm = world_warm,
+        .threads = { borrow_twice, borrow_twice, borrow_from_behind },
+        .after = all_is_home,
+        .preemptions = 1,
+        .stales = 3,
+    },
+    {
+        .name = "full_race",
+        .claim = "all who ask get all there is",
+        .before = prepare_race,
+        .warm = world_warm,
+        .threads = { take_all, take_all, take_all },
+        .after = both_were_found,
+        .preemptions = 2,
+        .stales = 3,
+    },
+    { 0 },
+};

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* cases: all there is to run. */
+#ifndef SIM_CASES_H
+#define SIM_CASES_H
+
+#include "sim.h"
+
+/* Lists end with a case without a name. */
+extern const struct sim_case litmus_cases[];  /* the simulator itself */
+extern const struct sim_case barrier_cases[]; /* publish, observe, fence */
+extern const struct sim_case bitmap_cases[];
+extern const struct sim_case full_cases[];
+extern const struct sim_case refs_cases[];
+extern const struct sim_case waiter_cases[];
+extern const struct sim_case end_cases[]; /* close, destroy, id reuse */
+extern const struct sim_case record_cases[];
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * platform: the floor of the system, under the simulator.
+ *
+ * It stands in for src/platform: mutexes, thread exit, pages and heap. A mutex
+ * is a place where threads block, and a view that goes from who unlocks to who
+ * locks. Pages and heap are the pool of plain.c.
+ */
+
+#include "platform.h"
+
+#include "explore.h"
+#include "memory.h"
+#include "platform/memory.h"
+#include "platform/pages.h"
+#include "platform/thread.h"
+#include "scheduler.h"
+#include "sim.h"
+#include "weir/weir.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Mutexes ----------------------------------------------------------- */
+
+enum { NOBODY = SIM_WORKERS_MAX + 1 };
+
+/* What is kept in the memory of a pthread mutex. */
+struct lock {
+    uint32_t run; /* the rest holds for this run only */
+    uint32_t holder;
+    uint32_t view; /* of who unlocked it last */
+};
+
+_Static_assert(sizeof(struct lock) <= sizeof(struct wr_mutex), "it fits");
+
+static struct lock *
+lock_of(struct wr_mutex *mutex)
+{
+    struct lock *lock = (struct lock *)(void *)mutex;
+    if (lock->run != explore_run)
+        *lock = (struct lock){ .run = explore_run, .holder = NOBODY };
+    return lock;
+}
+
+void
+wr_mutex_init(struct wr_mutex *mutex)
+{
+    sim_plain_write(mutex, sizeof(*mutex));
+    struct lock *lock = (struct lock *)(void *)mutex;
+    *lock = (struct lock){ .run = explore_run, .holder = NOBODY };
+}
+
+void
+wr_mutex_fini(struct wr_mutex *mutex)
+{
+    if (lock_of(mutex)->holder != NOBODY)
+        sim_fail("a mutex was ended while it was held");
+    sim_plain_write(mutex, sizeof(*mutex));
+}
+
+void
+wr_mutex_lock(struct wr_mutex *mutex)
+{
+    scheduler_point(explore_place(mutex), true);
+    sim_plain_read(mutex, 1);
+    struct lock *lock = lock_of(mutex);
+    if (lock->holder == sim_self())
+        sim_fail("thread %u locks a mutex twice", sim_self());
+    while (lock->holder != NOBODY)
+        scheduler_block(lock);
+    explore_trace("locks %p", (void *)mutex);
+    lock->holder = sim_self();
+    memory_learn(lock->view);
+}
+
+void
+wr_mutex_unlock(struct wr_mutex *mutex)
+{
+    struct lock *lock = lock_of(mutex);
+    if (lock->holder != sim_self())
+        sim_fail("thread %u unlocks what it did not lock", sim_self());
+    explore_trace("unlocks %p", (void *)mutex);
+    lock->holder = NOBODY;
+    lock->view = memory_publish(0);
+    scheduler_wake(lock);
+}
+
+bool
+wr_thread_at_exit(void (*at_exit)(void *))
+{
+    scheduler_at_exit(at_exit);
+    return true;
+}
+
+/* ---- Tokens ------------------------------------------------------------ */
+
+static void
+refresh(struct sim_tokens *tokens)
+{
+    if (tokens->run == explore_run)
+        return;
+    tokens->run = explore_run;
+    tokens->index = 0;
+}
+
+void
+sim_tokens_put(struct sim_tokens *tokens)
+{
+    scheduler_point(explore_place(tokens), true);
+    refresh(tokens);
+    if (tokens->strong)
+        tokens->index = memory_publish(tokens->index);
+    tokens->count++;
+    scheduler_wake(tokens);
+}
+
+void
+sim_tokens_take(struct sim_tokens *tokens)
+{
+    scheduler_point(explore_place(tokens), true);
+    refresh(tokens);
+    while (tokens->count == 0)
+        scheduler_block(tokens);
+    tokens->count--;
+    if (tokens->strong)
+        memory_learn(tokens->index);
+}
+
+/* ---- Memory ------------------------------------------------------------ */
+
+void *
+wr_memory_alloc(size_t size)
+{
+    return sim_memory_take(size, 64);
+}
+
+void *
+wr_memory_alloc_zeroed(size_t size)
+{
+    void *memory = wr_memory_alloc(size);
+    memset(memory, 0, size);
+    return memory;
+}
+
+void
+wr_memory_release(void *memory)
+{
+    if (memory != NULL)
+        sim_memory_give(memory);
+}
+
+size_t
+wr_page_size(void)
+{
+    return 4096;
+}
+
+bool
+wr_pages_map(
+    size_t size, size_t align, enum wr_page_kind kind, struct wr_region *region)
+{
+    (void)kind;
+    void *memory = sim_memory_take(size, align);
+    memset(memory, 0, size);
+    *region = (struct wr_region){ memory, size, memory, size };
+    return true;
+}
+
+bool
+wr_pages_prefault(const struct wr_region *region)
+{
+    (void)region;
+    return true;
+}
+
+bool
+wr_pages_lock(const struct wr_region *region)
+{
+    (void)region;
+    return true;
+}
+
+void
+wr_pages_unmap(struct wr_region *region)
+{
+    if (region->mapping != NULL)
+        sim_memory_give(region->mapping);
+    *region = (struct wr_region){ 0 };
+}
+
+/* ---- The library's own variables --------------------------------------- */
+
+void library_reset(void);
+
+static void
+fail_misuse(const char *line, void *user)
+{
+    (void)user;
+    sim_fail("%s", line);
+}
+
+void
+platform_reset(void)
+{
+    library_reset();
+    weir_on_misuse(fail_misuse, NULL);
+}
