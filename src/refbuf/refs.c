@@ -87,8 +87,9 @@ wr_refs_divide_rarely(uint64_t *word, uint64_t owner)
     WR_CHECK(weight != 0, "a slice was used after it was released");
     (void)wr_add_relaxed(
         count_of(*word, owner), MORE_WEIGHT); /* we hold a reference */
-    *word = wr_word_with_weight(*word, weight + MORE_WEIGHT);
-    return wr_refs_divide(word, owner);
+    uint32_t share = MORE_WEIGHT / 4;
+    *word = wr_word_with_weight(*word, weight + MORE_WEIGHT - share);
+    return wr_word_with_weight(*word, share);
 }
 
 uint64_t
@@ -173,6 +174,20 @@ drop_spilled(uint64_t word, uint64_t owner)
     }
 }
 
+/* The count goes first: the function may do anything. */
+static void
+let_go(struct wr_foreign *foreign)
+{
+    weir_release_fn *release = foreign->release;
+    const void *bytes = foreign->bytes;
+    size_t len = foreign->len;
+    void *user = foreign->user;
+    wr_store_relaxed(&foreign->refs, WR_REFS_NONE); /* we are alone */
+    wr_memory_release(foreign);
+    if (release != NULL)
+        release(bytes, len, user);
+}
+
 static void
 drop_foreign(uint64_t word, uint64_t owner)
 {
@@ -180,17 +195,9 @@ drop_foreign(uint64_t word, uint64_t owner)
     switch (give_weight(&foreign->refs, wr_word_weight(word))) {
     case NOT_LAST:
         break;
-    case LAST: {
-        weir_release_fn *release = foreign->release;
-        const void *bytes = foreign->bytes;
-        size_t len = foreign->len;
-        void *user = foreign->user;
-        wr_store_relaxed(&foreign->refs, WR_REFS_NONE); /* we are alone */
-        wr_memory_release(foreign);
-        if (release != NULL)
-            release(bytes, len, user);
+    case LAST:
+        let_go(foreign);
         break;
-    }
     case TOO_MUCH:
         wr_fail(
             "foreign memory was released once too often", NULL, WR_NO_BLOCK);
