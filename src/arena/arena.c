@@ -59,6 +59,11 @@ enum {
     KNOWN_FLAGS = WEIR_PREFAULT | WEIR_LOCK | WEIR_SPILL_GROW | WEIR_SPILL_FULL
 };
 
+_Static_assert((int)WR_PAGES_NORMAL == (int)WEIR_PAGES_NORMAL &&
+                   (int)WR_PAGES_HUGE_IF_FREE == (int)WEIR_PAGES_HUGE_IF_FREE &&
+                   (int)WR_PAGES_HUGE == (int)WEIR_PAGES_HUGE,
+    "the platform's kinds of pages are the public ones");
+
 extern inline enum weir_status weir_arena_create(
     const struct weir_arena_config *config, struct weir_arena **arena);
 
