@@ -679,8 +679,7 @@ def idle_connections_hold_no_block(server):
         client.socket.close()
 
 
-@case('--slots', '4', '--block', '4096')
-def four_slots_serve_a_hundred_clients(server):
+def serve_a_hundred_clients(server):
     start = threading.Barrier(100)
     body = asking('x' * 3000)
     wanted = []
@@ -696,6 +695,18 @@ def four_slots_serve_a_hundred_clients(server):
     in_threads(100, five_requests)
     check_equal([len(wanted), len(set(wanted))], [500, 1])
     return {'waits': lambda n: n > 0, 'rejected': lambda n: n == 0}
+
+
+@case('--slots', '4', '--block', '4096')
+def four_slots_serve_a_hundred_clients(server):
+    return serve_a_hundred_clients(server)
+
+
+# Two messages and a half in a block: whoever reads a half must not have given
+# up its place for it.
+@case('--slots', '4', '--block', '8192')
+def four_slots_of_two_messages_serve_a_hundred_clients(server):
+    return serve_a_hundred_clients(server)
 
 
 @case('--slots', '4', '--results', '1', '--responses', '1', '--batch', '4')
