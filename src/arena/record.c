@@ -29,8 +29,9 @@
  *
  * Costs
  *   A call on the arena that the thread used last: two loads and a compare to
- *   find the record; on another one, four. Plain stores to count. The first call of a thread on an arena takes the mutex and memory.
- *   A sum walks the records. 128 bytes for each thread and arena.
+ *   find the record; on another one a call and the table. Plain stores to count.
+ *   The first call of a thread on an arena takes the mutex and memory. A sum walks
+ *   the records. 128 bytes for each thread and arena.
  *
  * Limits
  *   A thread whose destructors run, or that has no memory for a record, works
