@@ -31,9 +31,14 @@
  * (a double release, a commit past the end) prints one line that names the
  * arena and the block, and aborts; see weir_on_misuse.
  *
- * Nothing here may be called from a signal handler, nor in the child of a fork
- * before exec. Two copies of the library in a process (static in two plugins)
- * know nothing of each other: handles stay with the copy that made them.
+ * A thread keeps a few free blocks of an arena at hand, so that its allocs and
+ * releases need no locked instruction. They are free blocks all the same: who
+ * finds the arena empty, waits, closes it or forks takes them back first, from
+ * threads that sleep too. See "Threads".
+ *
+ * Nothing here may be called from a signal handler. Two copies of the library
+ * in a process (static in two plugins) know nothing of each other: handles stay
+ * with the copy that made them.
  */
 #ifndef WEIR_H
 #define WEIR_H
@@ -108,7 +113,8 @@ enum weir_flag {
     WEIR_PREFAULT = 1 << 0,   /* touch every page at creation */
     WEIR_LOCK = 1 << 1,       /* lock the blocks into RAM, else WEIR_SYSTEM */
     WEIR_SPILL_GROW = 1 << 2, /* a buf that outgrows its block moves to heap */
-    WEIR_SPILL_FULL = 1 << 3  /* alloc from a full arena takes heap memory */
+    WEIR_SPILL_FULL = 1 << 3, /* alloc from a full arena takes heap memory */
+    WEIR_NO_CACHE = 1 << 4    /* threads keep no free blocks at hand */
 };
 
 /* The memory of a destroyed arena is the caller's again; see weir_arena_destroy. */
@@ -568,6 +574,32 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_arena_wait(
  */
 WEIR_API enum weir_status weir_waiter_cancel(struct weir_waiter *waiter);
 
+/* ---- Threads ----------------------------------------------------------- */
+
+/*
+ * Gives back what free blocks the calling thread keeps at hand, of every arena.
+ * Never needed for another thread to get them; good for a thread that is about
+ * to be idle, so that nobody has to take them from it. The end of a thread does
+ * it too. Any thread.
+ */
+WEIR_API void weir_thread_flush(void);
+
+/*
+ * fork: the child may go on with every arena it inherited, as the only thread.
+ * Blocks that were out at that instant, on whatever thread, are out in the
+ * child. Waiters that were queued belong to the parent: in the child they are
+ * not queued any more and will never be granted; neither they nor an inherited
+ * bell or libuv loop may be used there. The child of a vfork may call nothing.
+ */
+
+/* Why threads keep free blocks of an arena at hand, or not. */
+enum weir_caching {
+    WEIR_CACHING_ON = 0,
+    WEIR_CACHING_REFUSED,    /* WEIR_NO_CACHE */
+    WEIR_CACHING_TINY,       /* fewer than 64 blocks */
+    WEIR_CACHING_UNSUPPORTED /* the system has no membarrier, or denies it */
+};
+
 /* ---- Stats ------------------------------------------------------------- */
 
 enum { WEIR_NAME_SIZE = 32 };
@@ -575,8 +607,7 @@ enum { WEIR_NAME_SIZE = 32 };
 /*
  * What an arena did and holds. Exact when the arena is quiet. Else a number may
  * miss, or hold, what calls in progress are about to do or have just done; no
- * count ever falls, and `blocks_out`, read from the bitmap word by word, is never
- * above `block_count`.
+ * count ever falls, and `blocks_out` is never above `block_count`.
  */
 struct weir_stats {
     char name[WEIR_NAME_SIZE];
@@ -588,6 +619,8 @@ struct weir_stats {
 
     uint64_t blocks_out;      /* bufs, slices and granted waiters hold them */
     uint64_t bytes_out;       /* blocks_out * block_size */
+    uint64_t blocks_cached;   /* free ones that threads keep at hand */
+    uint64_t bytes_cached;    /* blocks_cached * block_size */
     uint64_t blocks_out_peak; /* highest blocks_out that a call of stats, or an
                                  alloc that found the arena full, has seen */
     uint64_t spilled_blocks;  /* on the heap now */
@@ -605,13 +638,17 @@ struct weir_stats {
     uint64_t waits;        /* waiters that were queued */
     uint64_t grants;       /* blocks handed to queued waiters */
     uint64_t cancels;      /* waits taken back */
+
+    uint64_t caching; /* enum weir_caching */
+    uint64_t caches;  /* threads that may keep free blocks now */
+    uint64_t sweeps;  /* times that all of them were taken back */
 };
 
 /* What weir_arena_stats calls; `stats_size` says which fields exist. */
 WEIR_API void weir_arena_stats_sized(
     struct weir_arena *arena, struct weir_stats *stats, size_t stats_size);
 
-/* Reads the arena's numbers. Any thread; takes a mutex and walks the bitmap. */
+/* Reads the arena's numbers. Any thread; takes a mutex and walks the threads. */
 WEIR_API inline void
 weir_arena_stats(struct weir_arena *arena, struct weir_stats *stats)
 {

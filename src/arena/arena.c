@@ -27,7 +27,8 @@
  * Invariants
  *   1. serial != 0 from create until the mappings are given back.
  *   2. WR_DESTROYED implies WR_CLOSED; a closed arena has no waiter queued.
- *   3. Counts of free slots are at rest, 0.
+ *   3. The count of a slot is 0 if and only if the slot is free: in the bitmap
+ *      or in one cache.
  *
  * Edges
  *   [home]   wr_bitmap_give, wr_spill_give, seq  ->  is_home, seq
@@ -46,7 +47,9 @@
 
 #include "arena/arena.h"
 
+#include "arena/caches.h"
 #include "base/check.h"
+#include "platform/fence.h"
 
 #include <errno.h>
 #include <string.h>
@@ -56,7 +59,10 @@ enum {
     DEFAULT_BLOCK_SIZE = 4096,
     DEFAULT_ALIGN = 64,
     ALIGN_MAX = 2 << 20,
-    KNOWN_FLAGS = WEIR_PREFAULT | WEIR_LOCK | WEIR_SPILL_GROW | WEIR_SPILL_FULL
+    KNOWN_FLAGS = WEIR_PREFAULT | WEIR_LOCK | WEIR_SPILL_GROW |
+                  WEIR_SPILL_FULL | WEIR_NO_CACHE,
+    CACHED_FROM = 64,    /* slots; smaller arenas have no caches */
+    DROUGHT_LENGTH = 256 /* takes past a cache cost about what a sweep costs */
 };
 
 _Static_assert((int)WR_PAGES_NORMAL == (int)WEIR_PAGES_NORMAL &&
@@ -168,15 +174,17 @@ map_blocks(const struct weir_arena_config *config,
     return WEIR_OK;
 }
 
-/* The bitmap first, then the counts, in a line of their own. */
+/* The bitmap first, then the counts, in a line of their own: for each bit of a
+   word one, used or not. */
 static bool
 map_books(const struct wr_fixed_geometry *geometry, unsigned flags,
     struct wr_region *books, size_t *counts_at)
 {
     size_t meta = wr_fixed_meta_size(geometry);
-    size_t counts = geometry->slot_count * sizeof(uint64_t);
+    size_t counts;
     size_t total;
     if (wr_round_up_overflows(meta, WR_LINE_SIZE, counts_at) ||
+        wr_multiply_overflows(meta, WR_WORD_BITS, &counts) ||
         wr_add_overflows(*counts_at, counts, &total)) {
         errno = ENOMEM;
         return false;
@@ -193,18 +201,31 @@ reset(struct weir_arena *arena)
         wr_store_relaxed(&arena->shared.counts[i], 0); /* under the mutex */
     }
     arena->shared.hint = (struct wr_bitmap_hint){ 0 };
+    arena->drought_length = DROUGHT_LENGTH;
+    arena->caches_on = 0;
+    arena->sweeps = 0;
     arena->records = NULL;
     arena->record_count = 0;
     arena->record_ordinal = 0;
     arena->first_waiter = NULL;
     arena->last_waiter = NULL;
     arena->waiting = 0;
-    arena->allocs_seen = 0;
     arena->blocks_out_peak = 0;
     arena->whole_words = 0;
     wr_store_relaxed(&arena->spilled_bytes, 0);  /* under the mutex */
     wr_store_relaxed(&arena->spilled_blocks, 0); /* under the mutex */
     wr_store_relaxed(&arena->state, 0);          /* under the mutex */
+}
+
+/* Whether threads may keep free blocks at hand, and if not, why. */
+static enum weir_caching
+caching(const struct weir_arena_config *config, uint32_t slot_count)
+{
+    if ((config->flags & WEIR_NO_CACHE) != 0)
+        return WEIR_CACHING_REFUSED;
+    if (slot_count < CACHED_FROM)
+        return WEIR_CACHING_TINY;
+    return wr_fence_is_supported() ? WEIR_CACHING_ON : WEIR_CACHING_UNSUPPORTED;
 }
 
 /* The control part's mutex is held. */
@@ -215,6 +236,7 @@ configure(struct weir_arena *arena, const struct weir_arena_config *config,
     arena->base = region->base != NULL ? region->base : config->memory;
     arena->region = *region;
     arena->flags = config->flags;
+    arena->caching = caching(config, arena->fixed.map.slot_count);
     arena->on_unmapped = config->on_unmapped;
     arena->user = config->user;
     memcpy(arena->name, config->name, strlen(config->name) + 1);
@@ -318,6 +340,10 @@ bury(struct weir_arena *arena, struct remains *remains)
 void
 wr_arena_attend(struct weir_arena *arena)
 {
+    uint32_t seen = wr_and_relaxed(&arena->state,
+        ~(uint32_t)(WR_SEARCHING | WR_DRY)); /* one word: see "Full is exact" */
+    if ((seen & (WR_WAITING | WR_DESTROYED)) == 0)
+        return;
     wr_mutex_lock(&arena->mutex);
     uint32_t state =
         wr_load_relaxed(&arena->state); /* the mutex orders its changes */
@@ -338,6 +364,7 @@ weir_arena_close(struct weir_arena *arena)
 {
     wr_mutex_lock(&arena->mutex);
     (void)wr_or_relaxed(&arena->state, WR_CLOSED); /* late is in time */
+    wr_caches_sweep(arena);
     wr_waiters_close(arena);
     wr_mutex_unlock(&arena->mutex);
 }
@@ -376,9 +403,15 @@ weir_arena_check(const struct weir_arena *arena)
     WR_CHECK((state & WR_CLOSED) == 0 || arena->first_waiter == NULL,
         "invariant 2 of arena broken");
     wr_fixed_check(&arena->fixed);
+    uint64_t free_count = 0;
     for (uint32_t i = 0; i < arena->fixed.map.slot_count; i++) {
-        uint64_t refs = wr_load_relaxed(&arena->counts[i]); /* it is quiet */
-        WR_CHECK_BLOCK(!wr_bitmap_is_free(&arena->fixed.map, i) || refs == 0,
+        uint64_t out = wr_load_relaxed(&arena->counts[i]); /* it is quiet */
+        WR_CHECK_BLOCK(!wr_bitmap_is_free(&arena->fixed.map, i) || out == 0,
             "invariant 3 of arena broken", arena->name, i);
+        free_count += out == 0;
     }
+    uint64_t known_free =
+        wr_bitmap_free_count(&arena->fixed.map) + wr_caches_count(arena);
+    WR_CHECK_BLOCK(free_count == known_free, "invariant 3 of arena broken",
+        arena->name, WR_NO_BLOCK);
 }

@@ -29,7 +29,10 @@ enum wr_state {
     WR_CLOSED = 1 << 0,    /* allocs and waits fail */
     WR_WAITING = 1 << 1,   /* the queue of waiters is not empty */
     WR_DESTROYED = 1 << 2, /* unmap when the last block is home */
-    WR_ATTENTION = WR_WAITING | WR_DESTROYED /* what a releaser cares for */
+    WR_SEARCHING = 1 << 3, /* somebody wants to know that no slot is free */
+    WR_DRY = 1 << 4,       /* and found that none was, and none came home */
+    /* What a releaser cares for. */
+    WR_ATTENTION = WR_WAITING | WR_DESTROYED | WR_SEARCHING | WR_DRY
 };
 
 /*
@@ -40,13 +43,17 @@ struct weir_arena {
     /* Written at creation, read by every call. */
     uint8_t *base;
     struct wr_fixed fixed;
-    _Atomic uint64_t *counts; /* a slot's references, less WR_WEIGHT_WHOLE */
+    _Atomic uint64_t *counts; /* the weight of a slot that is out; 0: free */
     uint64_t serial;          /* no two arenas have the same; 0: unused */
     uint32_t id;              /* index in the directory */
     _Atomic uint32_t state;   /* enum wr_state */
 
     /* Under the mutex, or written at creation. */
     struct wr_mutex mutex;
+    enum weir_caching caching;
+    uint32_t drought_length;   /* takes past a cache before it is on again */
+    uint32_t caches_on;        /* records whose cache is on */
+    uint64_t sweeps;           /* times that all were emptied */
     struct wr_record shared;   /* of threads without one */
     struct wr_record *records; /* of all other threads */
     uint32_t record_count;
@@ -55,7 +62,6 @@ struct weir_arena {
     struct weir_waiter *first_waiter;
     struct weir_waiter *last_waiter;
     uint64_t waiting;
-    uint64_t allocs_seen; /* the highest sum a stats call has shown */
     uint32_t blocks_out_peak;
     uint32_t whole_words; /* how far the destroyed arena was found whole */
     unsigned flags;
@@ -93,13 +99,28 @@ struct weir_arena *wr_directory_take(void);
 /* Makes one unused. The mutex is not held. */
 void wr_directory_give(struct weir_arena *arena);
 
+/* Keeps parts from being made, and calls `each` for all there are; let_go ends
+   it. For fork.c. */
+void wr_directory_hold(void (*each)(struct weir_arena *));
+void wr_directory_let_go(void (*each)(struct weir_arena *));
+
+/* Has fork keep arenas sound. Once; before the first arena. False: no memory. */
+bool wr_fork_prepare(void);
+
 /* ---- Behind the two doors of doors.h (rare.c) ---- */
 
-/* The rest of wr_door_take and wr_door_give. */
+/* The rest of wr_door_take, and giving a block whose count is 0 whichever way
+   there is. */
 enum weir_status wr_arena_take_rarely(
     struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf);
 void wr_arena_give_rarely(
     struct weir_arena *arena, uint32_t slot, const uint8_t *data);
+
+/* The same from where the cache was found not to be on, behind its half of the
+   operation; wr_recent's arena and record. */
+enum weir_status wr_arena_take_swept(struct weir_arena *arena, uint32_t slot,
+    size_t size, bool barge, struct weir_buf *buf);
+void wr_arena_give_swept(uint32_t slot);
 
 /* Takes a block with the mutex held, for whoever is first in the queue. */
 bool wr_arena_take_locked(struct weir_arena *arena, struct weir_buf *buf);
@@ -108,7 +129,7 @@ bool wr_arena_take_locked(struct weir_arena *arena, struct weir_buf *buf);
    something back. The arena may be gone by then; its control part is not. */
 void wr_arena_look_around(struct weir_arena *arena);
 
-/* A BLOCK or SPILLED handle's block goes home. */
+/* The block of a BLOCK or SPILLED handle with all the weight goes home. */
 void wr_arena_give(uint64_t word, uint64_t owner, const uint8_t *data);
 
 /* Aborts: `what` was done to a block. */
@@ -138,13 +159,15 @@ wr_arena_refs_at(const struct weir_arena *arena, uint32_t slot)
 /* Where the block of a BLOCK or SPILLED handle starts, and its size. */
 uint8_t *wr_arena_block(uint64_t word, uint64_t owner, size_t *size);
 
-/* Aborts if there is no such block, or if it is seen to be free. */
+/* Aborts if there is no such block, or if it is free. */
 static inline void
 wr_arena_check_live(const struct weir_arena *arena, uint32_t slot)
 {
     if (slot >= wr_arena_slot_count(arena))
         wr_arena_fail(arena, slot, "released, but the arena has no such block");
-    if (wr_bitmap_is_free(&arena->fixed.map, slot))
+    uint64_t out =
+        wr_load_relaxed(&arena->counts[slot]); /* who holds it sees */
+    if (out == 0)
         wr_arena_fail(arena, slot, "released twice");
 }
 
@@ -195,6 +218,9 @@ void wr_waiters_serve(struct weir_arena *arena);
 
 /* Tells every waiter that the arena is closed. The mutex is held. */
 void wr_waiters_close(struct weir_arena *arena);
+
+/* Empties the queue and tells nobody. The mutex is held. */
+void wr_waiters_forget(struct weir_arena *arena);
 
 /* ---- The bell of a waiter (bell.c) ---- */
 

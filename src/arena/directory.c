@@ -62,7 +62,7 @@ wr_directory_take(void)
     struct weir_arena *arena = unused;
     if (arena != NULL)
         unused = arena->next_unused;
-    else
+    else if (entry_count != 0 || wr_fork_prepare())
         arena = make_entry();
     uint64_t serial = ++last_serial;
     wr_mutex_unlock(&directory_mutex);
@@ -82,5 +82,21 @@ wr_directory_give(struct weir_arena *arena)
     wr_mutex_lock(&directory_mutex);
     arena->next_unused = unused;
     unused = arena;
+    wr_mutex_unlock(&directory_mutex);
+}
+
+void
+wr_directory_hold(void (*each)(struct weir_arena *))
+{
+    wr_mutex_lock(&directory_mutex);
+    for (uint32_t id = 0; id < entry_count; id++)
+        each(wr_directory_at(id));
+}
+
+void
+wr_directory_let_go(void (*each)(struct weir_arena *))
+{
+    for (uint32_t id = 0; id < entry_count; id++)
+        each(wr_directory_at(id));
     wr_mutex_unlock(&directory_mutex);
 }

@@ -3,21 +3,19 @@
  * doors: every block leaves an arena through one function here, and returns
  * through one.
  *
- *     alloc, wait ──▶ wr_door_take ──▶ (bitmap) ──▶ a buf
- *     drop, release ──▶ wr_door_give ──▶ (bitmap) ──▶ anybody waiting?
+ *     alloc, wait ──▶ wr_door_take ──▶ (cache, else bitmap) ──▶ a buf
+ *     drop, release ──▶ wr_door_give ──▶ (cache, else bitmap) ──▶ who waits?
  *
  * Idea
- *   Taking looks at the state and claims a slot; giving sets the slot's bit and
- *   looks at the state. When the state is 0, as it nearly always is, that is
- *   all, and all that stands here, to be inlined where a call enters the
- *   library. Everything else is behind functions in rare.c.
- *
- * Edges
- *   [sleep]  see waiters.c, and arena.c for tearing down
+ *   Taking takes the lowest slot of the top batch of the thread's cache; giving
+ *   adds to it. When the top has the slot's word, as it nearly always has, that
+ *   is all, and all that stands here, to be inlined where a call enters the
+ *   library. Everything else is behind functions in rare.c. A cache that is on
+ *   proves that the arena's state is 0 (caches.c), so nobody looks at that here.
  *
  * Costs
- *   One locked instruction each (the bitmap's), one load of the state, and
- *   stores to what the thread owns.
+ *   No locked instruction and no line that another thread writes, but the slot's
+ *   count where blocks go from thread to thread.
  *
  * Limits
  *   What is seen here of misuse: a slot out of range, data outside the slot, a
@@ -29,15 +27,21 @@
 
 #include "arena/arena.h"
 
-/* The handle of a slot that was just taken. */
+/* The handle of a slot that was just taken; `record` counts it. */
 static inline void
-wr_door_fill(struct weir_arena *arena, uint32_t slot, struct weir_buf *buf)
+wr_door_fill(const struct weir_arena *arena, struct wr_record *record,
+    uint32_t slot, struct weir_buf *buf)
 {
+    _Atomic uint64_t *count = wr_arena_refs_at(arena, slot);
+    if (wr_load_relaxed(count) != 0) /* who took it sees what its giver did */
+        wr_arena_fail(arena, slot, "released twice, and out");
+    wr_store_relaxed(count, WR_WEIGHT_WHOLE); /* nobody else has a handle */
     buf->data = arena->base + wr_fixed_offset(&arena->fixed, slot);
     buf->word = wr_word_pack(WR_WEIGHT_WHOLE, WR_BLOCK, 0);
     buf->owner = wr_owner_pack(arena->id, slot);
     buf->head = 0;
     buf->room = (uint32_t)arena->fixed.block_size;
+    wr_record_count(record, WR_ALLOCS, 1);
 }
 
 /* Fills `buf` with a block, whole and empty. Fails as weir_arena_alloc; `barge`
@@ -47,13 +51,17 @@ wr_door_take(
     struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf)
 {
     struct wr_record *record = wr_recent.record;
-    uint32_t state = wr_load_relaxed(&arena->state); /* late is in time */
-    uint32_t slot;
-    if (wr_recent.serial != arena->serial || state != 0 ||
-        record->hint.guess == 0 || size > arena->fixed.block_size ||
-        !wr_bitmap_take_guess(&arena->fixed.map, &record->hint, &slot))
+    if (wr_recent.arena != arena || size > arena->fixed.block_size)
         return wr_arena_take_rarely(arena, size, barge, buf);
-    wr_door_fill(arena, slot, buf);
+    uint64_t top = wr_cache_top(&record->cache);
+    if (top == 0)
+        return wr_arena_take_rarely(arena, size, barge, buf);
+    uint32_t slot =
+        wr_cache_word(&record->cache) * WR_WORD_BITS + wr_lowest_bit(top);
+    wr_cache_set_top(&record->cache, top & (top - 1));
+    if (!wr_cache_is_on(&record->cache))
+        return wr_arena_take_swept(arena, slot, size, barge, buf);
+    wr_door_fill(arena, record, slot, buf);
     return WEIR_OK;
 }
 
@@ -67,47 +75,47 @@ wr_door_is_place(
 }
 
 /*
- * A block goes home; `data` is where its handle pointed. Its count is at rest
- * already. Aborts on every misuse that can be seen here. Nothing of the arena
- * but the control part's name and state is looked at after the bit is set.
+ * True if a block came home through the thread's cache: that of the last handle,
+ * whose weight the count must say, or of one that has given it up, with 0. `data`
+ * is where the handle pointed. Nothing of the arena is looked at once the block
+ * is on top. False: nothing happened.
  */
-static inline void
-wr_door_give(struct weir_arena *arena, uint64_t owner, const uint8_t *data)
+static inline bool
+wr_door_give(uint64_t owner, const uint8_t *data, uint64_t weight)
 {
-    uint32_t slot = wr_owner_slot(owner);
+    struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
-    if (wr_recent.serial != arena->serial ||
-        slot >= wr_arena_slot_count(arena)) {
-        wr_arena_give_rarely(arena, slot, data);
-        return;
-    }
-    bool is_place = wr_door_is_place(arena, slot, data);
-    if (!wr_fixed_give(&arena->fixed, &record->hint, slot))
-        wr_arena_fail(arena, slot, "released twice");
-    wr_record_count(record, WR_RELEASES, 1);
-    if (!is_place)
-        wr_arena_fail(arena, slot, "released with data of another block");
-
-    uint32_t state = wr_load_seq(&arena->state); /* [sleep] */
-    if ((state & WR_ATTENTION) != 0)
-        wr_arena_attend(arena);
+    uint32_t slot = wr_owner_slot(owner);
+    if (wr_owner_arena(owner) != wr_recent.id ||
+        wr_cache_word(&record->cache) != slot / WR_WORD_BITS)
+        return false;
+    /* A word of the bitmap has 64 counts, also the last one. */
+    _Atomic uint64_t *count = &arena->counts[slot];
+    uint64_t top = wr_cache_top(&record->cache);
+    if (wr_load_acquire(count) != weight || /* [last] */
+        (top >> slot % WR_WORD_BITS & 1) != 0 ||
+        !wr_door_is_place(arena, slot, data))
+        return false;
+    wr_store_relaxed(count, 0); /* we are alone */
+    wr_cache_set_top(&record->cache, top | UINT64_C(1) << slot % WR_WORD_BITS);
+    if (!wr_cache_is_on(&record->cache))
+        wr_arena_give_swept(slot);
+    else
+        wr_record_count(record, WR_RELEASES, 1);
+    return true;
 }
 
 /* Counts a freeze of `len` bytes of a handle that is not empty. */
 static inline void
 wr_door_count_freeze(uint64_t word, uint64_t owner, uint32_t len)
 {
-    if (wr_word_kind(word) == WR_BLOCK) {
-        const struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
-        uint32_t slot = wr_owner_slot(owner);
-        if (slot >= wr_arena_slot_count(arena))
-            wr_arena_fail(
-                arena, slot, "frozen, but the arena has no such block");
-        if (wr_recent.serial == arena->serial) {
-            wr_record_count(wr_recent.record, WR_FREEZES, 1);
-            wr_record_count(wr_recent.record, WR_BYTES_FROZEN, len);
-            return;
-        }
+    struct wr_record *record = wr_recent.record;
+    if (wr_word_is_whole_block(word) && wr_owner_arena(owner) == wr_recent.id &&
+        wr_owner_slot(owner) < wr_arena_slot_count(wr_recent.arena) &&
+        wr_cache_is_on(&record->cache)) {
+        wr_record_count(record, WR_FREEZES, 1);
+        wr_record_count(record, WR_BYTES_FROZEN, len);
+        return;
     }
     wr_arena_count_freeze(word, owner, len);
 }

@@ -58,6 +58,16 @@ static const struct family families[] = {
         FIELD(blocks_out) },
     { "weir_out_bytes", "", "gauge", "bytes",
         "Bytes in the blocks that are out.", FIELD(bytes_out) },
+    { "weir_cached_blocks", "", "gauge", NULL,
+        "Free blocks that threads keep at hand.", FIELD(blocks_cached) },
+    { "weir_cached_bytes", "", "gauge", "bytes",
+        "Bytes in the blocks that threads keep at hand.", FIELD(bytes_cached) },
+    { "weir_caching", "", "gauge", NULL,
+        "Whether threads may keep free blocks at hand: 0 yes, 1 refused, 2 the "
+        "arena is tiny, 3 the system has no membarrier.",
+        FIELD(caching) },
+    { "weir_caches", "", "gauge", NULL,
+        "Threads that may keep free blocks at hand now.", FIELD(caches) },
     { "weir_blocks_out_peak", "", "gauge", NULL,
         "Most blocks out that a reading or a full arena has seen.",
         FIELD(blocks_out_peak) },
@@ -90,6 +100,8 @@ static const struct family families[] = {
         "Blocks handed to queued waiters.", FIELD(grants) },
     { "weir_cancels", "_total", "counter", NULL, "Waits taken back.",
         FIELD(cancels) },
+    { "weir_sweeps", "_total", "counter", NULL,
+        "Times that all blocks kept at hand were taken back.", FIELD(sweeps) },
 };
 
 static void

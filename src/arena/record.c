@@ -9,29 +9,32 @@
  *
  * Idea
  *   Counters that all threads share cost a cache line's journey for each call.
- *   So every thread has, for each arena it uses, a record of its own: a hint
- *   where to search and counts that only it writes. Whoever wants a sum adds the
- *   records up. A thread finds its record by the arena's id in a table of its
+ *   So every thread has, for each arena it uses, a record of its own: a cache of
+ *   free blocks, a hint where to search and counts that only it writes. Whoever
+ *   wants a sum adds the records up. A thread finds its record by the arena's id in a table of its
  *   own, and knows by the arena's serial number that it is for this arena and
  *   not for a dead one that had the id before; so it never looks at a dead arena.
  *
  * Invariants
- *   1. A record is written by its thread alone. It is in the list of the
- *      arena whose serial it bears, as long as that arena is alive.
+ *   1. A record is written by its thread alone, but for what a sweep writes in
+ *      the cache. It is in the list of the arena whose serial it bears, as long
+ *      as that arena is alive.
  *   2. Lists, retired counts and the arena's own record: under the mutex.
- *   3. A record is freed by its own thread alone, out of every list. An arena
- *      that dies drops its list and leaves the records to their threads.
+ *   3. A record is freed by its own thread alone, out of every list, and its
+ *      cache is off then. An arena that dies drops its list and leaves the
+ *      records to their threads. (In the child of a fork there are no other
+ *      threads: it frees theirs; fork.c.)
  *
  * Edges
  *   [counted]  wr_record_count, release  ->  wr_record_sum, acquire
- *              Who sees a release counted sees its block in the bitmap; see
- *              "Full is exact" in arena/rare.c.
+ *              Who sees an effect counted sees its cause counted, on whatever
+ *              thread that was: the block went from there to here.
  *
  * Costs
  *   A call on the arena that the thread used last: two loads and a compare to
  *   find the record; on another one a call and the table. Plain stores to count.
  *   The first call of a thread on an arena takes the mutex and memory. A sum walks
- *   the records. 128 bytes for each thread and arena.
+ *   the records. 256 bytes for each thread and arena.
  *
  * Limits
  *   A thread whose destructors run, or that has no memory for a record, works
@@ -42,12 +45,15 @@
 #include "arena/record.h"
 
 #include "arena/arena.h"
+#include "arena/caches.h"
 #include "base/check.h"
 #include "platform/memory.h"
 
 #include <string.h>
 
-WR_TLS struct wr_recent wr_recent;
+_Static_assert(sizeof(struct wr_record) <= 256, "Costs");
+
+WR_TLS struct wr_recent wr_recent = { .id = WR_NO_ARENA };
 
 static WR_TLS struct wr_record **table;
 static WR_TLS uint32_t table_size;
@@ -78,20 +84,47 @@ unlink_record(struct weir_arena *arena, struct wr_record *record)
     arena->record_count--;
 }
 
-/* Hands what the thread counted to the arena, if that is still the one. */
+void
+wr_record_retire(struct weir_arena *arena, struct wr_record *record)
+{
+    for (unsigned i = 0; i < WR_COUNTERS; i++)
+        arena->retired[i] += wr_load_relaxed(
+            &record->counts[i]); /* its thread is here, or gone */
+    unlink_record(arena, record);
+}
+
+/* Hands what the thread has and counted to the arena, if that is still the
+   one. */
 static void
-retire(uint32_t id, struct wr_record *record)
+end_record(uint32_t id, struct wr_record *record)
 {
     struct weir_arena *arena = wr_directory_at(id);
     wr_mutex_lock(&arena->mutex);
     if (arena->serial == record->serial) {
-        for (unsigned i = 0; i < WR_COUNTERS; i++)
-            arena->retired[i] +=
-                wr_load_relaxed(&record->counts[i]); /* we own it */
-        unlink_record(arena, record);
+        wr_caches_give_up(arena, record);
+        wr_record_retire(arena, record);
     }
     wr_mutex_unlock(&arena->mutex);
     wr_memory_release(record);
+}
+
+/* What the thread keeps at hand goes home, if the arena is still the one. */
+static void
+flush_record(uint32_t id, struct wr_record *record)
+{
+    struct weir_arena *arena = wr_directory_at(id);
+    wr_mutex_lock(&arena->mutex);
+    if (arena->serial == record->serial)
+        wr_caches_flush(arena, record);
+    wr_mutex_unlock(&arena->mutex);
+}
+
+void
+weir_thread_flush(void)
+{
+    for (uint32_t id = 0; id < table_size; id++)
+        if (table[id] != NULL)
+            flush_record(id, table[id]);
 }
 
 /* The thread ends. Destructors that run behind this one do without records. */
@@ -101,11 +134,11 @@ thread_ends(void *unused)
     (void)unused;
     for (uint32_t id = 0; id < table_size; id++)
         if (table[id] != NULL)
-            retire(id, table[id]);
+            end_record(id, table[id]);
     wr_memory_release(table);
     table = NULL;
     table_size = 0;
-    wr_recent = (struct wr_recent){ 0 };
+    wr_recent = (struct wr_recent){ .id = WR_NO_ARENA };
     ended = true;
 }
 
@@ -139,12 +172,14 @@ attach(struct weir_arena *arena, struct wr_record *record)
 {
     enum { WORDS_IN_LINE = WR_LINE_SIZE / sizeof(uint64_t) };
     memset(record, 0, sizeof(*record));
+    wr_cache_init(&record->cache);
     record->serial = arena->serial;
 
     wr_mutex_lock(&arena->mutex);
     uint32_t ordinal = arena->record_ordinal++;
     record->hint.word = ordinal * WORDS_IN_LINE % arena->fixed.map.word_count;
     link_record(arena, record);
+    wr_caches_turn_on(arena, record);
     wr_mutex_unlock(&arena->mutex);
 }
 
@@ -164,15 +199,22 @@ make_record(struct weir_arena *arena)
 }
 
 struct wr_record *
+wr_record_seen(const struct weir_arena *arena)
+{
+    uint32_t id = arena->id;
+    struct wr_record *record = id < table_size ? table[id] : NULL;
+    return record != NULL && record->serial == arena->serial ? record : NULL;
+}
+
+struct wr_record *
 wr_record_of(struct weir_arena *arena)
 {
     WR_ASSERT(arena->serial != 0);
-    uint32_t id = arena->id;
-    struct wr_record *record = id < table_size ? table[id] : NULL;
-    if (record == NULL || record->serial != arena->serial)
+    struct wr_record *record = wr_record_seen(arena);
+    if (record == NULL)
         record = make_record(arena);
     if (record != NULL)
-        wr_recent = (struct wr_recent){ record->serial, record };
+        wr_recent = (struct wr_recent){ arena, record, arena->id };
     return record;
 }
 

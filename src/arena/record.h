@@ -4,6 +4,7 @@
 
 #include "base/atomic.h"
 #include "base/bitmap.h"
+#include "core/thread_cache.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,13 +13,14 @@ struct weir_arena;
 
 /*
  * What a thread counts, in the order in which a sum reads it: what follows
- * before what it follows from. So no snapshot shows a grant without its wait.
- * Allocs are not here: what came home and what is out adds up to them.
+ * before what it follows from. So no snapshot shows a release without its alloc
+ * or a grant without its wait.
  */
 enum wr_counter {
-    WR_RELEASES, /* the first three lie in the line of the hint */
+    WR_RELEASES, /* the first four lie in one line */
     WR_BYTES_FROZEN,
     WR_FREEZES,
+    WR_ALLOCS,
     WR_GRANTS,
     WR_CANCELS,
     WR_WAITS,
@@ -29,32 +31,49 @@ enum wr_counter {
     WR_COUNTERS
 };
 
-/* One thread's part in one arena: where it looks first, and what it counted.
-   Its owner writes; others read the counts, under the arena's mutex. */
+/* One thread's part in one arena: the free blocks it keeps at hand, where it
+   looks for others, and what it counted. Its owner writes; others read the
+   counts and sweep the cache, under the arena's mutex. */
 struct wr_record {
-    uint64_t serial; /* of the arena it is for */
-    struct wr_bitmap_hint hint;
+    struct wr_thread_cache cache;
     _Atomic uint64_t counts[WR_COUNTERS];
+    struct wr_bitmap_hint hint;
+    uint64_t serial; /* of the arena it is for */
     struct wr_record *next;
     struct wr_record *previous;
 };
 
 #define WR_TLS __thread __attribute__((tls_model("initial-exec")))
 
-/* The record the thread used last, and the serial of its arena; 0: none. */
+/*
+ * The record that the thread used last, its arena, and that one's number as it
+ * stands in handles; WR_NO_ARENA and NULL: none. All of it may be of an arena
+ * that is dead, and whose control part and number another one has now. But a
+ * dead arena's caches are off (arena/caches.c): while the record's cache is on,
+ * it is of the arena that is there.
+ */
 struct wr_recent {
-    uint64_t serial;
+    struct weir_arena *arena;
     struct wr_record *record;
+    uint64_t id;
 };
 extern WR_TLS struct wr_recent wr_recent;
+
+#define WR_NO_ARENA UINT64_MAX
 
 /*
  * The calling thread's record for an arena. NULL: it can have none, because
  * there is no memory or it is ending; then it works under the arena's mutex, on
- * the arena's own record. When wr_recent bears the arena's serial it is the one
- * there: the common paths look only there.
+ * the arena's own record.
  */
 struct wr_record *wr_record_of(struct weir_arena *arena);
+
+/* The same if there is one, and NULL if not. The arena's mutex is held. */
+struct wr_record *wr_record_seen(const struct weir_arena *arena);
+
+/* Adds what a record counted to the arena's own sums and takes it out of the
+   list. The arena's mutex is held; the cache is off. */
+void wr_record_retire(struct weir_arena *arena, struct wr_record *record);
 
 /* Adds `n` to a count of a record of the calling thread, or of the arena's own
    while its mutex is held. */

@@ -77,7 +77,7 @@ wr_spill_take(struct weir_arena *arena, size_t size, struct weir_buf *buf)
         return WEIR_SYSTEM;
     }
     spill->arena = arena;
-    atomic_init(&spill->refs, 0);
+    atomic_init(&spill->refs, WR_WEIGHT_WHOLE);
     spill->size = size;
     (void)wr_add_relaxed(
         &arena->spilled_blocks, 1); /* the caller holds the arena */
@@ -121,6 +121,7 @@ wr_spill_grow(struct weir_buf *buf, size_t n, struct weir_buf *old)
     larger.room -= (uint32_t)kept;
     larger.word = wr_word_with_len(larger.word, len);
     memcpy(larger.data, buf->data, len);
+    wr_arena_count(arena, WR_ALLOCS, 1);
     wr_arena_count(arena, WR_SPILL_GROWS, 1);
     wr_arena_count(arena, WR_BYTES_COPIED, len);
     *old = *buf;
@@ -134,7 +135,6 @@ wr_spill_give(struct weir_arena *arena, uint64_t owner)
     struct wr_spill *spill = wr_spill_at(owner);
     size_t size = spill->size;
     struct wr_record *record = wr_record_of(arena);
-    wr_store_relaxed(&spill->refs, WR_REFS_NONE); /* we are alone */
     wr_memory_release(spill);
     discharge(arena, size);
 

@@ -12,7 +12,7 @@ struct wr_spill {
     /* From here on a freed block mostly stays as it was, so that a double
        release is told as long as it lasts. */
     struct weir_arena *arena;
-    _Atomic uint64_t refs; /* less WR_WEIGHT_WHOLE */
+    _Atomic uint64_t refs; /* the weight that is out */
 };
 
 static inline struct wr_spill *

@@ -3,45 +3,64 @@
  * stats: a snapshot in numbers.
  *
  * Idea
- *   What can be derived is derived: the blocks that are out are the clear bits
- *   of the bitmap, so there can never be more of them than blocks; the allocs
- *   are these and the releases. The rest is the sum of what each thread
- *   counted, read effects first (record.h).
+ *   What can be derived is derived: the blocks that are out are those that were
+ *   handed out and did not come home. The counts are sums of what each thread
+ *   counted, read effects first (record.h), so there are never fewer allocs than
+ *   releases. What happens between two of the sums may make the difference
+ *   greater than it ever was; it is cut to what is possible.
  */
 
 #include "arena/arena.h"
+#include "arena/caches.h"
 
 #include <string.h>
 
 extern inline void weir_arena_stats(
     struct weir_arena *arena, struct weir_stats *stats);
 
+static uint64_t
+at_most(uint64_t number, uint64_t limit)
+{
+    return number < limit ? number : limit;
+}
+
+/* Behind read_counts. */
 static void
 read_blocks(struct weir_arena *arena, struct weir_stats *stats)
 {
-    const struct wr_bitmap *map = &arena->fixed.map;
-    uint32_t out = map->slot_count - wr_bitmap_free_count(map);
-    if (out > arena->blocks_out_peak)
-        arena->blocks_out_peak = out;
     stats->block_size = arena->fixed.block_size;
-    stats->block_count = map->slot_count;
+    stats->block_count = wr_arena_slot_count(arena);
     stats->bytes_total = stats->block_size * stats->block_count;
-    stats->blocks_out = out;
-    stats->bytes_out = out * stats->block_size;
-    stats->blocks_out_peak = arena->blocks_out_peak;
     stats->spilled_blocks =
         wr_load_relaxed(&arena->spilled_blocks); /* a snapshot */
     stats->spilled_bytes =
         wr_load_relaxed(&arena->spilled_bytes); /* a snapshot */
-    stats->waiting = arena->waiting;
-    stats->meta_bytes = sizeof(*arena) + arena->books.size +
-                        arena->record_count * sizeof(struct wr_record);
+
+    uint64_t out = stats->allocs - stats->releases;
+    out -= at_most(stats->spilled_blocks, out);
+    stats->blocks_out = at_most(out, stats->block_count);
+    stats->bytes_out = stats->blocks_out * stats->block_size;
+    if (stats->blocks_out > arena->blocks_out_peak)
+        arena->blocks_out_peak = (uint32_t)stats->blocks_out;
+    stats->blocks_out_peak = arena->blocks_out_peak;
+}
+
+static void
+read_caches(const struct weir_arena *arena, struct weir_stats *stats)
+{
+    stats->blocks_cached =
+        at_most(wr_caches_count(arena), stats->block_count - stats->blocks_out);
+    stats->bytes_cached = stats->blocks_cached * stats->block_size;
+    stats->caching = arena->caching;
+    stats->caches = arena->caches_on;
+    stats->sweeps = arena->sweeps;
 }
 
 static void
 read_counts(const struct weir_arena *arena, struct weir_stats *stats)
 {
     uint64_t *const fields[WR_COUNTERS] = {
+        [WR_ALLOCS] = &stats->allocs,
         [WR_RELEASES] = &stats->releases,
         [WR_GRANTS] = &stats->grants,
         [WR_CANCELS] = &stats->cancels,
@@ -57,18 +76,6 @@ read_counts(const struct weir_arena *arena, struct weir_stats *stats)
         *fields[i] = wr_record_sum(arena, (enum wr_counter)i);
 }
 
-/* What was handed out came home or is out. A release that is between its bit
-   and its count is in neither sum; a count must not fall for that. */
-static void
-derive_allocs(struct weir_arena *arena, struct weir_stats *stats)
-{
-    uint64_t allocs =
-        stats->releases + stats->blocks_out + stats->spilled_blocks;
-    if (allocs > arena->allocs_seen)
-        arena->allocs_seen = allocs;
-    stats->allocs = arena->allocs_seen;
-}
-
 void
 weir_arena_stats_sized(
     struct weir_arena *arena, struct weir_stats *stats, size_t stats_size)
@@ -78,7 +85,10 @@ weir_arena_stats_sized(
     memcpy(known.name, arena->name, sizeof(known.name));
     read_counts(arena, &known);
     read_blocks(arena, &known);
-    derive_allocs(arena, &known);
+    read_caches(arena, &known);
+    known.waiting = arena->waiting;
+    known.meta_bytes = sizeof(*arena) + arena->books.size +
+                       arena->record_count * sizeof(struct wr_record);
     wr_mutex_unlock(&arena->mutex);
 
     /* A longer struct is of a later release; what is new there is 0 here. */

@@ -31,7 +31,7 @@
  *      free, unless somebody holds the mutex and is about to serve.
  *
  * Edges
- *   [sleep]  weir_arena_wait, seq  ->  wr_door_give, seq
+ *   [sleep]  weir_arena_wait, seq  ->  wr_arena_look_around, seq
  *            wr_bitmap_give, seq  ->  search of the bitmap, seq
  *            Both halves of the argument above.
  *
@@ -107,6 +107,17 @@ wr_waiters_close(struct weir_arena *arena)
     while ((waiter = arena->first_waiter) != NULL) {
         dequeue(arena, waiter);
         wr_bell_tell(waiter, WEIR_CLOSED);
+    }
+}
+
+void
+wr_waiters_forget(struct weir_arena *arena)
+{
+    struct weir_waiter *waiter;
+    while ((waiter = arena->first_waiter) != NULL) {
+        dequeue(arena, waiter);
+        wr_waiter_set_state(waiter, WR_WAITER_IDLE);
+        wr_record_count(&arena->shared, WR_CANCELS, 1);
     }
 }
 

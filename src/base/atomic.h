@@ -46,6 +46,10 @@ extern __thread unsigned long wr_locked_count;
 #define wr_sub_seq(object, value)                                              \
     (WR_COUNT_LOCKED(),                                                        \
         atomic_fetch_sub_explicit((object), (value), memory_order_seq_cst))
+#define wr_cas_acquire(object, expected, desired)                              \
+    (WR_COUNT_LOCKED(),                                                        \
+        atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
+            memory_order_acquire, memory_order_relaxed))
 #define wr_cas_relaxed(object, expected, desired)                              \
     (WR_COUNT_LOCKED(),                                                        \
         atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
@@ -61,13 +65,33 @@ extern __thread unsigned long wr_locked_count;
         atomic_fetch_and_explicit((object), (value), memory_order_relaxed))
 
 #if defined(__SANITIZE_THREAD__)
-#define WR_PORTABLE_BITS 1
+#define WR_UNDER_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define WR_PORTABLE_BITS 1
+#define WR_UNDER_TSAN 1
 #endif
 #endif
-#if !defined(__x86_64__)
+
+/*
+ * One side of an asymmetric pair: what was published is seen by who comes behind
+ * wr_fence_heavy (platform/fence.h), or wr_observe sees what was published
+ * before it. Publishing releases and observing acquires; between the two only
+ * the compiler is held back. ThreadSanitizer does not know fences: there both
+ * are sequentially consistent, and the heavy fence is nothing.
+ */
+#ifdef WR_UNDER_TSAN
+#define WR_SYMMETRIC_FENCES 1
+#define wr_publish(object, value)                                              \
+    (void)atomic_exchange_explicit((object), (value), memory_order_seq_cst)
+#define wr_observe(object) atomic_load_explicit((object), memory_order_seq_cst)
+#else
+#define wr_publish(object, value)                                              \
+    (atomic_store_explicit((object), (value), memory_order_release),           \
+        atomic_signal_fence(memory_order_seq_cst))
+#define wr_observe(object) atomic_load_explicit((object), memory_order_acquire)
+#endif
+
+#if defined(WR_UNDER_TSAN) || !defined(__x86_64__)
 #define WR_PORTABLE_BITS 1
 #endif
 
@@ -78,16 +102,16 @@ extern __thread unsigned long wr_locked_count;
  */
 #ifdef WR_PORTABLE_BITS
 static inline bool
-wr_clear_bit_acq_rel(_Atomic uint64_t *word, uint32_t index)
+wr_clear_bit_acquire(_Atomic uint64_t *word, uint32_t index)
 {
     uint64_t mask = UINT64_C(1) << index;
     WR_COUNT_LOCKED();
-    return (atomic_fetch_and_explicit(word, ~mask, memory_order_acq_rel) &
+    return (atomic_fetch_and_explicit(word, ~mask, memory_order_acquire) &
                mask) != 0;
 }
 #else
 static inline bool
-wr_clear_bit_acq_rel(_Atomic uint64_t *word, uint32_t index)
+wr_clear_bit_acquire(_Atomic uint64_t *word, uint32_t index)
 {
     bool was_set;
     WR_COUNT_LOCKED();

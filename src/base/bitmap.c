@@ -29,9 +29,6 @@
  *            What the last owner did in the slot happens before what the next
  *            owner does there. Instructions on other bits of the word may lie
  *            in between; by invariant 3 they keep the release sequence whole.
- *   [gone]   wr_bitmap_take, release  ->  find_word, seq
- *            Who sees a slot gone sees what its taker had seen: the argument
- *            that full is exact needs it (arena/rare.c).
  *   [sleep]  wr_bitmap_give, seq  ->  find_word, seq
  *            One half of going to sleep against giving back; the argument
  *            stands in arena/waiters.c.
@@ -39,23 +36,24 @@
  *            One half of tearing down against giving back; see arena/arena.c.
  *
  * Linearization
- *   take: the clearing of a bit that was set. give: the addition of a bit that
- *   its owner knows to be 0, which sets it and touches no other. An update
- *   cannot be lost: both change one bit in place, whatever the others of the
- *   word do. A bit given twice carries into its neighbour; the old word tells,
- *   and the program stops.
+ *   take: the clearing of a bit that was set; of a batch, the exchange of a word
+ *   in which all its bits were set. give: the addition of bits that their owner
+ *   knows to be 0, which sets them and touches no other. An update cannot be
+ *   lost: each changes its own bits in place, whatever the others of the word
+ *   do. A bit given twice carries into its neighbour; the old word tells, and
+ *   the program stops.
  *
  * Costs
  *   take: one locked instruction where the guess holds, plus one load for each
- *   word searched where it does not. give: one locked instruction. Neither ever
- *   waits for another thread: a take that lost its bit lost it to a take that
- *   succeeded.
+ *   word searched where it does not. give: one locked instruction. A batch costs
+ *   what a slot costs. None ever waits for another thread: a take that lost its
+ *   bit, or its word, lost it to a call that succeeded.
  *
  * Limits
  *   2^32 - 65 slots. A false from take says that each word was empty when this
  *   thread looked at it, not that all were empty at once: a slot given behind
- *   the search is missed. Who must not miss it counts the gives before and
- *   after (arena/rare.c) or queues first and asks again (arena/waiters.c).
+ *   the search is missed. Who must not miss it says first that it searches
+ *   (arena/rare.c), or queues first and asks again (arena/waiters.c).
  *   Between a double give and the end of the program other threads may be
  *   handed slots that are out.
  */
@@ -96,7 +94,7 @@ find_word(const struct wr_bitmap *map, struct wr_bitmap_hint *hint)
 {
     uint32_t word = hint->word;
     for (uint32_t step = 0; step < map->word_count; step++) {
-        uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] [gone] */
+        uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] */
         if (seen != 0) {
             hint->word = word;
             hint->guess = seen;
@@ -116,6 +114,46 @@ wr_bitmap_search(
         if (wr_bitmap_take_guess(map, hint, slot))
             return true;
     return false;
+}
+
+/* The lowest `most` bits that are set. */
+static uint64_t
+lowest_bits(uint64_t mask, uint32_t most)
+{
+    uint64_t rest = mask;
+    for (uint32_t i = 0; i < most && rest != 0; i++)
+        rest &= rest - 1;
+    return mask & ~rest;
+}
+
+bool
+wr_bitmap_take_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
+    uint32_t most, struct wr_batch *batch)
+{
+    WR_ASSERT(most >= 1 && most <= WR_WORD_BITS);
+    while (find_word(map, hint)) {
+        uint64_t seen = hint->guess;
+        uint64_t mask = most == WR_WORD_BITS ? seen : lowest_bits(seen, most);
+        hint->guess = 0;
+        if (wr_cas_acquire(
+                &map->words[hint->word], &seen, seen & ~mask)) { /* [slot] */
+            *batch = (struct wr_batch){ mask, hint->word };
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+wr_bitmap_give_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
+    const struct wr_batch *batch)
+{
+    WR_ASSERT(batch->word < map->word_count);
+    uint64_t seen = wr_add_seq(
+        &map->words[batch->word], batch->mask); /* [slot] [sleep] [home] */
+    hint->word = batch->word;
+    hint->guess = 0;
+    return (seen & batch->mask) == 0;
 }
 
 uint32_t

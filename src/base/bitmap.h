@@ -27,6 +27,12 @@ struct wr_bitmap_hint {
     uint32_t word;
 };
 
+/* Slots of one word. */
+struct wr_batch {
+    uint64_t mask;
+    uint32_t word;
+};
+
 /* How many bytes the books of `slot_count` slots take. */
 size_t wr_bitmap_meta_size(uint32_t slot_count);
 
@@ -50,8 +56,7 @@ wr_bitmap_take_guess(
     uint64_t guess = hint->guess;
     uint32_t word = hint->word;
     uint32_t index = wr_lowest_bit(guess);
-    bool was_free =
-        wr_clear_bit_acq_rel(&map->words[word], index); /* [slot] [gone] */
+    bool was_free = wr_clear_bit_acquire(&map->words[word], index); /* [slot] */
     hint->guess = was_free ? guess & (guess - 1) : 0;
     *slot = word * WR_WORD_BITS + index;
     WR_ASSERT(*slot < map->slot_count);
@@ -92,6 +97,17 @@ wr_bitmap_give(
     hint->guess = others | bit;
     return (seen & bit) == 0;
 }
+
+/*
+ * Takes up to `most` free slots of one word, 1 to 64, searching from the hint's
+ * word on. As wr_bitmap_take otherwise.
+ */
+bool wr_bitmap_take_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
+    uint32_t most, struct wr_batch *batch);
+
+/* Gives the slots of a batch back, as wr_bitmap_give. */
+bool wr_bitmap_give_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
+    const struct wr_batch *batch);
 
 /* True if the slot was free while this call ran. */
 static inline bool

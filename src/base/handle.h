@@ -31,9 +31,6 @@ enum wr_kind {
 /* The weight of all handles of one block together. */
 #define WR_WEIGHT_WHOLE (UINT32_C(1) << 27)
 
-/* What a count is when nothing at all is out, as in memory that was freed. */
-#define WR_REFS_NONE    (-(uint64_t)WR_WEIGHT_WHOLE)
-
 enum { WR_KIND_SHIFT = 32, WR_WEIGHT_SHIFT = 36 };
 
 /* The upper half of the word of a handle that has the whole weight of an arena's
@@ -63,7 +60,7 @@ wr_word_kind(uint64_t word)
 static inline bool
 wr_word_is_whole_block(uint64_t word)
 {
-    return word >> WR_KIND_SHIFT == WR_WHOLE_BLOCK;
+    return (uint32_t)(word >> WR_KIND_SHIFT) == WR_WHOLE_BLOCK;
 }
 
 static inline uint32_t

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 
+#include <sched.h>
 #include <stddef.h>
 
 void
@@ -42,9 +43,43 @@ wr_mutex_unlock(struct wr_mutex *mutex)
 }
 
 bool
+wr_mutex_try_lock(struct wr_mutex *mutex)
+{
+    return pthread_mutex_trylock(&mutex->handle) == 0;
+}
+
+void
+wr_thread_yield(void)
+{
+    (void)sched_yield();
+}
+
+/* Of wr_thread_at_exit. */
+static struct wr_mutex mutex = WR_MUTEX_INITIAL;
+
+static void
+hold_mutex(void)
+{
+    wr_mutex_lock(&mutex);
+}
+
+static void
+let_go_mutex(void)
+{
+    wr_mutex_unlock(&mutex);
+}
+
+bool
+wr_thread_at_fork(
+    void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    return pthread_atfork(hold_mutex, let_go_mutex, let_go_mutex) == 0 &&
+           pthread_atfork(before, in_parent, in_child) == 0;
+}
+
+bool
 wr_thread_at_exit(void (*at_exit)(void *))
 {
-    static struct wr_mutex mutex = WR_MUTEX_INITIAL;
     static pthread_key_t key;
     static void (*made_for)(void *);
     wr_mutex_lock(&mutex);

@@ -21,6 +21,17 @@ void wr_mutex_fini(struct wr_mutex *mutex);
 void wr_mutex_lock(struct wr_mutex *mutex);
 void wr_mutex_unlock(struct wr_mutex *mutex);
 
+/* Locks it if that can be done at once. */
+bool wr_mutex_try_lock(struct wr_mutex *mutex);
+
+/* Lets other threads run: for who waits for one that is about to go on. */
+void wr_thread_yield(void);
+
+/* Has these run by whoever forks: before, and after it in the parent and in the
+   child. False: no memory. */
+bool wr_thread_at_fork(
+    void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+
 /*
  * Has `at_exit` run when the calling thread ends, with other destructors of
  * thread-specific data before and behind it. The same function on every call.

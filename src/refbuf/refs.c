@@ -3,29 +3,29 @@
  * refs: weighted counts, and the end of what is counted.
  *
  *     handle A      handle B      handle C            the block's count, in a table
- *     weight 3/4    weight 3/16   weight 1/16         outside the block: 0 = at rest
+ *     weight 3/4    weight 3/16   weight 1/16         outside the block: 0 = free
  *
- *     weights of all handles  =  WHOLE + count
+ *     weights of all handles  =  count
  *
  * Idea
- *   Every handle bears a weight, and the sum of the weights of a block's
- *   handles is known: WHOLE, 2^27, plus what the block's count says. The count
- *   rests at 0 while nobody gave weight back, so making a slice writes nothing
- *   outside the handle, and cloning it divides the handle's weight. Only giving
- *   back part of the weight subtracts it from the count; whoever brings the sum
- *   to 0 was the last. A handle with the whole weight and a count at rest is
- *   the only one: it sends the block home without touching the count.
+ *   Every handle bears a weight, and a block's count is the sum of the weights
+ *   of its handles. It is WHOLE, 2^27, from the moment the block is taken until
+ *   somebody gives weight back: making a slice writes nothing outside the
+ *   handle, and cloning it divides the handle's weight. Giving back part of the
+ *   weight subtracts it from the count; whoever brings it to 0 was the last. A
+ *   handle whose weight is all the count says is the only one: it sends the
+ *   block home with a load and a store.
  *
  *   A clone takes a quarter of the weight, so one handle can be cloned some 60
  *   times, or clone of clone 12 deep, before less than 4 is left, which has no
  *   quarter. Then 2^16 more weight is added to the count and the handle.
  *
  * Invariants
- *   1. The weights of a block's handles add up to WHOLE + count, and no handle
- *      but that of static memory has weight 0.
- *   2. The count of a free block is at rest, 0.
- *   3. A handle with the whole weight may still not be the only one, since
- *      cloning a shared source does not change it; then the count is not 0.
+ *   1. The weights of a block's handles add up to its count, and no handle but
+ *      that of static memory has weight 0.
+ *   2. The count of a free block is 0.
+ *   3. A handle with the weight WHOLE may still not be the only one, since
+ *      cloning a shared source does not change it; then the count is greater.
  *
  * Edges
  *   [last]  give_weight, acq_rel  ->  give_weight, acq_rel
@@ -38,8 +38,8 @@
  *   what it returns says how much was out before it.
  *
  * Costs
- *   divide: none, or a locked add in 1 of 60. drop: none for the only handle
- *   but a load of a count nobody writes; else one locked subtraction.
+ *   divide: none, or a locked add in 1 of 60. drop: none for the only handle;
+ *   else one locked subtraction.
  *
  * Limits
  *   What is seen of misuse: giving back more than is out, and giving back into
@@ -48,7 +48,7 @@
  *   the later may hit a block that was handed out again; its weight is then
  *   missed at that block's last release. Spilled and foreign memory is freed
  *   with its count: a double release of it is seen as long as the freed count
- *   stays as it was left, at WR_REFS_NONE.
+ *   stays as it was left, at 0.
  *
  * Source
  *   D. I. Bevan, and P. Watson and I. Watson, both at PARLE 1987.
@@ -59,8 +59,6 @@
 #include "arena/arena.h"
 #include "base/check.h"
 #include "platform/memory.h"
-
-#include <stdint.h>
 
 enum { MORE_WEIGHT = 1 << 16 };
 
@@ -106,20 +104,20 @@ bool
 wr_refs_is_sole(uint64_t word, uint64_t owner)
 {
     uint64_t count = wr_load_acquire(count_of(word, owner)); /* [last] */
-    return count + WR_WEIGHT_WHOLE == wr_word_weight(word);
+    return count == wr_word_weight(word);
 }
 
 uint64_t
 wr_refs_make_whole(uint64_t word, uint64_t owner)
 {
-    wr_store_relaxed(count_of(word, owner), 0); /* we are alone */
+    wr_store_relaxed(count_of(word, owner), WR_WEIGHT_WHOLE); /* we are alone */
     return wr_word_with_weight(word, WR_WEIGHT_WHOLE);
 }
 
 /* What giving weight back has shown. */
 enum given {
     NOT_LAST,
-    LAST,    /* the count is at rest again */
+    LAST,    /* the count is 0 again */
     TOO_MUCH /* more than was out */
 };
 
@@ -130,14 +128,15 @@ give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
     uint64_t out = 0;
     if (weight >= WR_WEIGHT_WHOLE / 4)
-        out = wr_load_acquire(count) + WR_WEIGHT_WHOLE; /* [last] */
-    if (out != weight)
-        out = wr_sub_acq_rel(count, weight) + WR_WEIGHT_WHOLE; /* [last] */
+        out = wr_load_acquire(count); /* [last] */
     if (out == weight) {
         wr_store_relaxed(count, 0); /* invariant 2; we are alone */
         return LAST;
     }
-    return out > weight && out <= INT64_MAX ? NOT_LAST : TOO_MUCH;
+    out = wr_sub_acq_rel(count, weight); /* [last] */
+    if (out == weight)
+        return LAST;
+    return out > weight ? NOT_LAST : TOO_MUCH;
 }
 
 static const char too_often[] = "released once too often";
@@ -152,7 +151,8 @@ drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
     case NOT_LAST:
         break;
     case LAST:
-        wr_door_give(arena, owner, data);
+        if (!wr_door_give(owner, data, 0))
+            wr_arena_give_rarely(arena, slot, data);
         break;
     case TOO_MUCH:
         wr_arena_fail(arena, slot, too_often);
@@ -182,7 +182,6 @@ let_go(struct wr_foreign *foreign)
     const void *bytes = foreign->bytes;
     size_t len = foreign->len;
     void *user = foreign->user;
-    wr_store_relaxed(&foreign->refs, WR_REFS_NONE); /* we are alone */
     wr_memory_release(foreign);
     if (release != NULL)
         release(bytes, len, user);

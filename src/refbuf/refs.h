@@ -13,7 +13,7 @@
 struct wr_foreign {
     const void *bytes;
     size_t len;
-    _Atomic uint64_t refs; /* less WR_WEIGHT_WHOLE; as in struct wr_spill */
+    _Atomic uint64_t refs; /* as in struct wr_spill */
     weir_release_fn *release;
     void *user;
 };
@@ -46,22 +46,15 @@ void wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data);
 static inline void
 wr_refs_drop(uint64_t word, uint64_t owner, const uint8_t *data)
 {
-    if (wr_word_is_whole_block(word)) {
-        struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
-        uint32_t slot = wr_owner_slot(owner);
-        if (slot < wr_arena_slot_count(arena) &&
-            wr_load_acquire(wr_arena_refs_at(arena, slot)) == 0) { /* [last] */
-            wr_door_give(arena, owner, data);
-            return;
-        }
-    }
-    wr_refs_drop_counted(word, owner, data);
+    if (!wr_word_is_whole_block(word) ||
+        !wr_door_give(owner, data, WR_WEIGHT_WHOLE))
+        wr_refs_drop_counted(word, owner, data);
 }
 
 /* True if this handle has all the weight that is out. */
 bool wr_refs_is_sole(uint64_t word, uint64_t owner);
 
-/* The word of a sole handle with the whole weight, its count at rest. */
+/* The word of a sole handle with the whole weight, and its count. */
 uint64_t wr_refs_make_whole(uint64_t word, uint64_t owner);
 
 #endif

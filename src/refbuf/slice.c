@@ -212,7 +212,7 @@ weir_slice_foreign(const void *bytes, size_t n, weir_release_fn *release_fn,
     struct wr_foreign *foreign = wr_memory_alloc(sizeof(*foreign));
     if (foreign == NULL)
         return WEIR_SYSTEM;
-    atomic_init(&foreign->refs, 0);
+    atomic_init(&foreign->refs, WR_WEIGHT_WHOLE);
     foreign->release = release_fn;
     foreign->bytes = bytes;
     foreign->len = n;

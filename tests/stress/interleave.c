@@ -77,7 +77,7 @@ create(uint32_t blocks, weir_unmapped_fn *on_unmapped, void *user)
         .name = "interleave",
         .block_size = BLOCK_SIZE,
         .block_count = blocks,
-        .flags = WEIR_SPILL_GROW,
+        .flags = WEIR_SPILL_GROW | WEIR_NO_CACHE, /* bit by bit */
         .on_unmapped = on_unmapped,
         .user = user,
     };

@@ -128,7 +128,7 @@ slice_holds(const struct weir_slice *slice, const char *text)
     return holds(weir_slice_data(slice), weir_slice_len(slice), text);
 }
 
-/* The count of a handle's memory: its references less the rest. */
+/* The count of a handle's memory: what all its handles weigh. */
 static inline uint64_t
 count_at(uint64_t word, uint64_t owner)
 {

@@ -250,7 +250,7 @@ Test(arena, what_is_not_known_is_unsupported)
     expect_refused(&(struct weir_arena_config){ .pages = (enum weir_pages)(
                                                     WEIR_PAGES_HUGE + 1) },
         WEIR_UNSUPPORTED);
-    expect_refused(&(struct weir_arena_config){ .flags = WEIR_SPILL_FULL << 1 },
+    expect_refused(&(struct weir_arena_config){ .flags = WEIR_NO_CACHE << 1 },
         WEIR_UNSUPPORTED);
     expect_refused(
         &(struct weir_arena_config){ .flags = 1u << 31 }, WEIR_UNSUPPORTED);

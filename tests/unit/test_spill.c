@@ -441,6 +441,7 @@ Test(spill, take_charges_before_it_allocates)
     cr_assert(eq(int, wr_spill_take(arena, 1, &more), WEIR_FULL));
     cr_assert(eq(u64, stats_of(arena).spilled_bytes, 100));
 
+    wr_arena_count(arena, WR_ALLOCS, 1);
     weir_buf_drop(&buf);
     close_whole(&arena);
 }

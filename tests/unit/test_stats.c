@@ -22,7 +22,8 @@ Test(stats, a_fresh_arena_has_done_nothing)
     struct weir_stats nothing = { .block_size = 128,
         .block_count = 10,
         .bytes_total = 1280,
-        .meta_bytes = stats.meta_bytes };
+        .meta_bytes = stats.meta_bytes,
+        .caching = WEIR_CACHING_TINY };
     memcpy(nothing.name, stats.name, sizeof nothing.name);
     cr_assert(zero(int, memcmp(&stats, &nothing, sizeof stats)));
     close_whole(&arena);

@@ -31,12 +31,17 @@ end(struct weir_arena *arena)
     close_whole(&arena);
 }
 
-/* A block goes home as if its releaser had not yet looked around. */
+/* A block goes home as if its releaser had looked around before the first waiter
+   came: it found the arena dry, if it was, and nobody waiting. */
 static void
 give_quietly(struct weir_arena *arena, struct weir_buf *buf)
 {
     struct wr_bitmap_hint hint = { 0 };
+    wr_store_relaxed(wr_arena_refs(buf->word, buf->owner), 0);
     cr_assert(wr_fixed_give(&arena->fixed, &hint, wr_owner_slot(buf->owner)));
+    (void)wr_and_relaxed(&arena->state, ~(uint32_t)(WR_SEARCHING | WR_DRY));
+    wr_arena_count(arena, WR_RELEASES, 1);
+    wr_arena_count(arena, WR_RELEASES, 1);
     *buf = (struct weir_buf){ 0 };
 }
 

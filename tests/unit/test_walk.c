@@ -662,7 +662,7 @@ weight_agrees(const struct weir_slice *handle, struct model_memory *memory)
             &((struct wr_foreign *)(uintptr_t)handle->owner)->refs);
     else
         count = count_at(handle->word, handle->owner);
-    agree(memory->weight, count + WR_WEIGHT_WHOLE, "weight");
+    agree(memory->weight, count, "weight");
 }
 
 static void

@@ -9,8 +9,10 @@
 
 #include "platform.h"
 
+#include "base/atomic.h"
 #include "explore.h"
 #include "memory.h"
+#include "platform/fence.h"
 #include "platform/memory.h"
 #include "platform/pages.h"
 #include "platform/thread.h"
@@ -87,10 +89,55 @@ wr_mutex_unlock(struct wr_mutex *mutex)
 }
 
 bool
+wr_mutex_try_lock(struct wr_mutex *mutex)
+{
+    scheduler_point(explore_place(mutex), true);
+    sim_plain_read(mutex, 1);
+    struct lock *lock = lock_of(mutex);
+    if (lock->holder != NOBODY)
+        return false;
+    explore_trace("tries and locks %p", (void *)mutex);
+    lock->holder = sim_self();
+    memory_learn(lock->view);
+    return true;
+}
+
+void
+wr_thread_yield(void)
+{
+    scheduler_yield();
+}
+
+/* Nobody forks here. */
+bool
+wr_thread_at_fork(
+    void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    (void)before;
+    (void)in_parent;
+    (void)in_child;
+    return true;
+}
+
+bool
 wr_thread_at_exit(void (*at_exit)(void *))
 {
     scheduler_at_exit(at_exit);
     return true;
+}
+
+/* ---- Fences ------------------------------------------------------------ */
+
+bool
+wr_fence_is_supported(void)
+{
+    return true;
+}
+
+void
+wr_fence_heavy(void)
+{
+    wr_heavy_fence();
 }
 
 /* ---- Tokens ------------------------------------------------------------ */

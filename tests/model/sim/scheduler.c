@@ -156,6 +156,21 @@ scheduler_wake(const void *what)
             threads[t].state = READY;
 }
 
+void
+scheduler_yield(void)
+{
+    if (++steps > STEPS_MAX)
+        sim_fail("no end after %d steps", STEPS_MAX);
+    unsigned ready[THREADS];
+    unsigned count = list_ready(ready);
+    if (count > 1) {
+        go_to(ready[1 + explore_choose(EXPLORE_NEXT, count - 1)]);
+        return;
+    }
+    for (unsigned t = 0; t < THREADS; t++)
+        view_join(scheduler_view(), &scheduler_views[t]);
+}
+
 /* ---- The life of a run ------------------------------------------------- */
 
 void

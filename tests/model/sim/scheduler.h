@@ -31,6 +31,10 @@ scheduler_view(void)
     return &scheduler_views[scheduler_self];
 }
 
+/* Lets others run, if there are others who can; else time passes until the
+   calling thread knows all that anybody did. */
+void scheduler_yield(void);
+
 /* Calls `hook` when the calling thread ends, as a key's destructor. */
 void scheduler_at_exit(void (*hook)(void *));
 

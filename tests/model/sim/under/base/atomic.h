@@ -105,6 +105,8 @@
 #define SIM_CLEAR_BIT_AS(word, index, name, order)                             \
     ((SIM_CHANGE_AS(word, ~(UINT64_C(1) << (index)), SIM_AND, name, order) >>  \
          (index)&1) != 0)
+#define wr_clear_bit_acquire(word, index)                                      \
+    SIM_CLEAR_BIT_AS(word, index, "wr_clear_bit_acquire", SIM_ACQUIRE)
 #define wr_clear_bit_acq_rel(word, index)                                      \
     SIM_CLEAR_BIT_AS(word, index, "wr_clear_bit_acq_rel", SIM_ACQ_REL)
 #define wr_clear_bit_seq(word, index)                                          \

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * caches: the threads' caches in front of an arena's bitmap.
+ *
+ *     thread's record          the arena, under its mutex
+ *     cache ──spill──▶ bitmap    sweep: every cache ──▶ bitmap, all off
+ *           ◀─refill──
+ *
+ * Idea
+ *   While the arena's state is 0, each thread takes and gives through a cache of
+ *   its own (core/thread_cache.c). Whoever must know that no block is free, or
+ *   is about to change the state so that releases must look at it, sweeps first:
+ *   under the mutex all caches are emptied into the bitmap and turned off. From
+ *   then on, in the drought, the bitmap is the only truth and every call goes to
+ *   it. So a cache that is on proves that the state is 0, and the one load of its
+ *   `control` says at once: nobody sweeps, nobody waits, the arena is not closed.
+ *
+ *   A thread's cache comes on again when the thread has taken as many slots past
+ *   it as a sweep is worth, and the state is 0. So a drought that lasts costs no
+ *   further sweeps, and the worst that changing demand can do is to double what
+ *   the slots taken past the caches cost.
+ *
+ * Invariants
+ *   1. caches_on is the number of records in the list whose cache is on. It and
+ *      every change of `control` are under the mutex.
+ *   2. While caches_on is above 0, state is 0. Bits of state are set under the
+ *      mutex, behind a sweep or before one that precedes its unlocking.
+ *
+ * Edges
+ *   Those of core/thread_cache.c and of the bitmap.
+ *
+ * Costs
+ *   A sweep: one heavy fence, and for each cache that is on two lines, and one
+ *   locked instruction for each batch found.
+ *
+ * Limits
+ *   A refill takes at most half of a thread's share of the slots, so that in
+ *   small arenas threads do not empty each other's plates in turns.
+ */
+
+#include "arena/caches.h"
+
+#include "base/check.h"
+#include "platform/fence.h"
+
+/* A batch goes home. */
+static void
+give_batch(struct weir_arena *arena, struct wr_bitmap_hint *hint,
+    const struct wr_batch *batch)
+{
+    if (batch->mask == 0 ||
+        wr_bitmap_give_batch(&arena->fixed.map, hint, batch))
+        return;
+    wr_arena_fail(arena,
+        batch->word * WR_WORD_BITS + wr_lowest_bit(batch->mask),
+        "this block, or one of the 63 behind it, was released twice");
+}
+
+/* ---- The calling thread's own ------------------------------------------ */
+
+/* The top is used up and nothing lies below. */
+static bool
+refill(struct weir_arena *arena, struct wr_record *record)
+{
+    struct wr_batch batch;
+    if (!wr_bitmap_take_batch(
+            &arena->fixed.map, &record->hint, record->cache.batch_max, &batch))
+        return false;
+    wr_cache_fill(&record->cache, &batch);
+    return true;
+}
+
+/* False: the cache is not on, and is empty now. */
+static bool
+begin(struct weir_arena *arena, struct wr_record *record)
+{
+    struct wr_thread_cache *cache = &record->cache;
+    if (wr_cache_is_on(cache) && wr_cache_begin(cache))
+        return true;
+    uint32_t none = 0;
+    if (wr_cache_top(cache) != 0)
+        (void)wr_caches_settle(arena, record, &none);
+    return false;
+}
+
+bool
+wr_caches_take(
+    struct weir_arena *arena, struct wr_record *record, uint32_t *slot)
+{
+    struct wr_thread_cache *cache = &record->cache;
+    if (!begin(arena, record))
+        return false;
+    bool taken = wr_cache_take(cache, slot) ||
+                 (refill(arena, record) && wr_cache_take(cache, slot));
+    wr_cache_end(cache);
+    return taken;
+}
+
+bool
+wr_caches_give(
+    struct weir_arena *arena, struct wr_record *record, uint32_t slot)
+{
+    struct wr_thread_cache *cache = &record->cache;
+    if (!begin(arena, record))
+        return false;
+    struct wr_batch spilled;
+    bool was_out = wr_cache_give(cache, slot, &spilled);
+    give_batch(arena, &record->hint, &spilled);
+    wr_record_count(record, WR_RELEASES, 1);
+    wr_cache_end(cache);
+    if (!was_out)
+        wr_arena_fail(arena, slot, "released twice");
+    return true;
+}
+
+bool
+wr_caches_settle(
+    struct weir_arena *arena, struct wr_record *record, uint32_t *slot)
+{
+    struct wr_thread_cache *cache = &record->cache;
+    if (wr_cache_is_stopped(cache)) {
+        wr_mutex_lock(&arena->mutex); /* the sweeper holds it to the end */
+        wr_mutex_unlock(&arena->mutex);
+    }
+    wr_cache_clear(cache);
+    uint32_t index = *slot % WR_WORD_BITS;
+    *slot = cache->stolen_word * WR_WORD_BITS + index;
+    return wr_cache_was_stolen(cache, index);
+}
+
+void
+wr_caches_earn(struct weir_arena *arena, struct wr_record *record)
+{
+    if (arena->caching != WEIR_CACHING_ON || --record->cache.credit != 0)
+        return;
+    record->cache.credit = arena->drought_length;
+    if (!wr_mutex_try_lock(&arena->mutex))
+        return;
+    wr_caches_turn_on(arena, record);
+    wr_mutex_unlock(&arena->mutex);
+}
+
+/* ---- With the mutex held ----------------------------------------------- */
+
+/* Everything in the cache goes home; returns what was on top. */
+static struct wr_batch
+empty(struct weir_arena *arena, const struct wr_thread_cache *cache)
+{
+    struct wr_batch top = wr_cache_batch(cache, 0);
+    give_batch(arena, &arena->shared.hint, &top);
+    for (uint32_t i = 1; i <= WR_CACHE_DEPTH; i++) {
+        struct wr_batch below = wr_cache_batch(cache, i);
+        give_batch(arena, &arena->shared.hint, &below);
+    }
+    return top;
+}
+
+void
+wr_caches_sweep(struct weir_arena *arena)
+{
+    if (arena->caches_on == 0)
+        return;
+    struct wr_record *record;
+    for (record = arena->records; record != NULL; record = record->next)
+        wr_cache_stop(&record->cache);
+    wr_fence_heavy();
+    for (record = arena->records; record != NULL; record = record->next) {
+        struct wr_thread_cache *cache = &record->cache;
+        if (!wr_cache_is_stopped(cache))
+            continue;
+        wr_cache_wait(cache);
+        struct wr_batch top = empty(arena, cache);
+        wr_cache_turn_off(cache, &top);
+    }
+    arena->caches_on = 0;
+    arena->sweeps++;
+}
+
+/* Half of each thread's share of the slots. */
+static uint32_t
+batch_max(const struct weir_arena *arena)
+{
+    uint32_t half = wr_arena_slot_count(arena) / 2 / arena->record_count;
+    if (half == 0)
+        return 1;
+    return half < WR_WORD_BITS ? half : WR_WORD_BITS;
+}
+
+void
+wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
+{
+    record->cache.credit = arena->drought_length;
+    uint32_t state =
+        wr_load_relaxed(&arena->state); /* the mutex orders its changes */
+    if (arena->caching != WEIR_CACHING_ON || state != 0)
+        return;
+    wr_cache_clear(&record->cache);
+    wr_cache_turn_on(&record->cache, batch_max(arena));
+    arena->caches_on++;
+}
+
+void
+wr_caches_flush(struct weir_arena *arena, struct wr_record *record)
+{
+    if (!wr_cache_is_on(&record->cache))
+        return;
+    (void)empty(arena, &record->cache);
+    wr_cache_clear(&record->cache);
+}
+
+void
+wr_caches_give_up(struct weir_arena *arena, struct wr_record *record)
+{
+    if (!wr_cache_is_on(&record->cache))
+        return;
+    struct wr_batch top = empty(arena, &record->cache);
+    wr_cache_turn_off(&record->cache, &top);
+    arena->caches_on--;
+}
+
+uint64_t
+wr_caches_count(const struct weir_arena *arena)
+{
+    uint64_t count = 0;
+    const struct wr_record *record = arena->records;
+    for (; record != NULL; record = record->next)
+        count += wr_cache_count(&record->cache);
+    return count;
+}

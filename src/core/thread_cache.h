@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thread_cache: free blocks that one thread keeps at hand.
+ *
+ * A batch is a word of a bitmap and a mask of blocks in it. What fills a cache,
+ * and where its batches go, is the business of whoever embeds one: a cache
+ * knows batches and nothing else.
+ */
+#ifndef WR_THREAD_CACHE_H
+#define WR_THREAD_CACHE_H
+
+#include "base/atomic.h"
+#include "base/bitmap.h"
+#include "base/bits.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { WR_CACHE_DEPTH = 7 };
+
+#define WR_NO_WORD UINT32_MAX
+
+/* Bits of nothing: off. Who turns a cache off, or on, holds the lock. */
+enum wr_cache_control {
+    WR_CACHE_OFF = 0,
+    WR_CACHE_ON,
+    WR_CACHE_STOPPED /* being emptied by another thread */
+};
+
+struct wr_thread_cache {
+    _Atomic uint64_t top;     /* blocks of `word`; the common paths use these */
+    _Atomic uint32_t word;    /* WR_NO_WORD: holds nothing, or was swept */
+    _Atomic uint32_t control; /* enum wr_cache_control */
+    _Atomic uint32_t busy;    /* 1 while the owner changes more than `top` */
+    uint16_t depth;           /* how many batches lie below the top */
+    uint16_t batch_max;       /* blocks to refill with: 1 to 64 */
+    uint64_t stolen;          /* what a sweep found in `top` */
+    uint32_t stolen_word;     /* and whose blocks they were */
+    uint32_t credit;          /* direct takes until it may be on again */
+    _Atomic uint64_t below[WR_CACHE_DEPTH];
+    uint32_t below_words[WR_CACHE_DEPTH];
+};
+
+/* Empty, and off. */
+void wr_cache_init(struct wr_thread_cache *cache);
+
+/* ---- The common paths: the owner ---- */
+
+/* What the owner sees on top. */
+static inline uint64_t
+wr_cache_top(const struct wr_thread_cache *cache)
+{
+    return wr_load_relaxed(&cache->top); /* only the owner writes it */
+}
+
+/* The word of the top. A sweep makes it WR_NO_WORD. */
+static inline uint32_t
+wr_cache_word(const struct wr_thread_cache *cache)
+{
+    return wr_load_relaxed(&cache->word); /* [sweep] decides */
+}
+
+/* Half an operation: the new top. wr_cache_is_on is the other half. */
+static inline void
+wr_cache_set_top(struct wr_thread_cache *cache, uint64_t top)
+{
+    wr_publish(&cache->top, top); /* [sweep] */
+}
+
+/* False: the cache was swept, or is being. Then the operation is not yet over;
+   see wr_cache_settle. */
+static inline bool
+wr_cache_is_on(const struct wr_thread_cache *cache)
+{
+    return wr_observe(&cache->control) == WR_CACHE_ON; /* [sweep] */
+}
+
+/* ---- The owner, for more than the top ---- */
+
+/* Keeps sweeps out until wr_cache_end. False: the cache is not on. */
+bool wr_cache_begin(struct wr_thread_cache *cache);
+void wr_cache_end(struct wr_thread_cache *cache);
+
+/* Takes a block out, from whatever batch; between begin and end. */
+bool wr_cache_take(struct wr_thread_cache *cache, uint32_t *slot);
+
+/* Makes `batch` the top of a cache that is empty; between begin and end. */
+void wr_cache_fill(struct wr_thread_cache *cache, const struct wr_batch *batch);
+
+/*
+ * Puts a block in; between begin and end. What there was no room for is in
+ * `spilled`, with an empty mask if there was room for all. False: the block was
+ * in already.
+ */
+bool wr_cache_give(
+    struct wr_thread_cache *cache, uint32_t slot, struct wr_batch *spilled);
+
+/* Empties a cache that is off and whose sweep is over, or whose lock is held. */
+void wr_cache_clear(struct wr_thread_cache *cache);
+
+/* ---- Whoever holds the lock ---- */
+
+/* Begins to sweep; a heavy fence follows. False: it was not on. */
+bool wr_cache_stop(struct wr_thread_cache *cache);
+
+/* True if wr_cache_stop was called and the sweep has not ended. */
+bool wr_cache_is_stopped(const struct wr_thread_cache *cache);
+
+/* Behind the fence: waits for an owner between begin and end. */
+void wr_cache_wait(struct wr_thread_cache *cache);
+
+/* Batch `index` of a cache, 0 to WR_CACHE_DEPTH; its mask may be empty. Of one
+   that is stopped and waited for, or by its owner. */
+struct wr_batch wr_cache_batch(
+    const struct wr_thread_cache *cache, uint32_t index);
+
+/* Ends the sweep: `top` is what the sweeper took from the top. */
+void wr_cache_turn_off(
+    struct wr_thread_cache *cache, const struct wr_batch *top);
+
+/* After the sweep, for its owner: the top had block `index` of its word then. */
+bool wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t index);
+
+/* Turns a cleared cache on. By its owner. */
+void wr_cache_turn_on(struct wr_thread_cache *cache, uint32_t batch_max);
+
+/* How many blocks are in it, about; 0 if it is off. */
+uint32_t wr_cache_count(const struct wr_thread_cache *cache);
+
+#endif
