@@ -5,7 +5,8 @@
 An edge is declared under "Edges" at the top of a file, ` *   [slot]  give,
 release -> take, acquire`, and both its ends carry the name: `/* [slot] */`.
 Fails on a name that is declared and unused, used and undeclared or has one end
-only, and on an acquire or a release without a name. Edges are a folder's own.
+only, and on an acquire or a release without a name. A folder declares the edges
+it uses; the other end may be in another folder that declares it too.
 """
 import re
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DECLARED = re.compile(r"^ \*   \[(\w+)\]  ", re.M)
-OPERATION = re.compile(r"\bwr_\w+_(?:acquire|release|acq_rel|seq)(?=\()")
+OPERATION = re.compile(
+    r"\bwr_(?:\w+_(?:acquire|release|acq_rel|seq)|publish|observe)(?=\()")
 NAMES = re.compile(r"\[(\w+)\]")
-ENDS = {"acquire": {"in"}, "release": {"out"}}
+ENDS = {"acquire": {"in"}, "release": {"out"},
+        "observe": {"in"}, "publish": {"out"}}
 
 
 def statements(text):
@@ -30,7 +33,8 @@ def statements(text):
         yield text.count("\n", 0, match.end()) + 1, code, comments
 
 
-def check_folder(folder, operations):
+def check_folder(folder, operations, all_ends):
+    """Errors of one folder; adds the ends it has to `all_ends`."""
     declared, ends, errors = set(), defaultdict(set), []
     for path in sorted(folder.glob("*.[ch]")):
         if path.name == "atomic.h":
@@ -52,16 +56,19 @@ def check_folder(folder, operations):
                sorted(declared - ends.keys())]
     errors += [f"{name}: [{e}] is used and undeclared" for e in
                sorted(ends.keys() - declared)]
-    errors += [f"{name}: [{e}] has one end" for e in sorted(ends)
-               if len(ends[e]) == 1]
+    for edge, sides in ends.items():
+        all_ends[edge] |= sides
     return errors
 
 
 def main():
     atomic = (ROOT / "src/base/atomic.h").read_text()
     operations = set(OPERATION.findall(atomic))
+    ends = defaultdict(set)
     errors = [e for folder in sorted((ROOT / "src").iterdir())
-              if folder.is_dir() for e in check_folder(folder, operations)]
+              if folder.is_dir()
+              for e in check_folder(folder, operations, ends)]
+    errors += [f"[{e}] has one end" for e in sorted(ends) if len(ends[e]) == 1]
     print("\n".join(errors), end="\n" if errors else "")
     return bool(errors)
 

@@ -45,6 +45,7 @@ struct weir_arena {
     struct wr_fixed fixed;
     _Atomic uint64_t *counts; /* the weight of a slot that is out; 0: free */
     uint64_t serial;          /* no two arenas have the same; 0: unused */
+    uint64_t owner;           /* of a handle of slot 0 */
     uint32_t id;              /* index in the directory */
     _Atomic uint32_t state;   /* enum wr_state */
 
@@ -175,8 +176,8 @@ wr_arena_check_live(const struct weir_arena *arena, uint32_t slot)
 void wr_arena_count(
     struct weir_arena *arena, enum wr_counter counter, uint64_t n);
 
-/* The rest of wr_door_count_freeze. */
-void wr_arena_count_freeze(uint64_t word, uint64_t owner, uint32_t len);
+/* Counts the freeze of a handle that is not empty. */
+void wr_arena_count_freeze(uint64_t word, uint64_t owner);
 
 /* ---- Its life (arena.c) ---- */
 

@@ -131,7 +131,8 @@ wr_caches_settle(
 void
 wr_caches_earn(struct weir_arena *arena, struct wr_record *record)
 {
-    if (arena->caching != WEIR_CACHING_ON || --record->cache.credit != 0)
+    if (arena->caching != WEIR_CACHING_ON || wr_cache_is_on(&record->cache) ||
+        --record->cache.credit != 0)
         return;
     record->cache.credit = arena->drought_length;
     if (!wr_mutex_try_lock(&arena->mutex))

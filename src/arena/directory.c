@@ -50,6 +50,7 @@ make_entry(void)
         return NULL;
     wr_mutex_init(&arena->mutex);
     arena->id = entry_count;
+    arena->owner = wr_owner_pack(entry_count, 0);
     wr_store_release(&wr_directory[entry_count], arena); /* [entry] */
     entry_count++;
     return arena;

@@ -13,6 +13,11 @@
  *   library. Everything else is behind functions in rare.c. A cache that is on
  *   proves that the arena's state is 0 (caches.c), so nobody looks at that here.
  *
+ * Edges
+ *   [last]  give_weight of refbuf/refs.c, release  ->  wr_door_give, acquire
+ *           What the owners of other handles read happens before the block goes
+ *           home with the only one that is left.
+ *
  * Costs
  *   No locked instruction and no line that another thread writes, but the slot's
  *   count where blocks go from thread to thread.
@@ -38,7 +43,7 @@ wr_door_fill(const struct weir_arena *arena, struct wr_record *record,
     wr_store_relaxed(count, WR_WEIGHT_WHOLE); /* nobody else has a handle */
     buf->data = arena->base + wr_fixed_offset(&arena->fixed, slot);
     buf->word = wr_word_pack(WR_WEIGHT_WHOLE, WR_BLOCK, 0);
-    buf->owner = wr_owner_pack(arena->id, slot);
+    buf->owner = arena->owner | slot;
     buf->head = 0;
     buf->room = (uint32_t)arena->fixed.block_size;
     wr_record_count(record, WR_ALLOCS, 1);
@@ -74,25 +79,29 @@ wr_door_is_place(
     return (uintptr_t)data - start <= arena->fixed.block_size;
 }
 
+/* The rest of wr_door_give, for a block of a word that is not on top. */
+bool wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data);
+
 /*
- * True if a block came home through the thread's cache: that of the last handle,
- * whose weight the count must say, or of one that has given it up, with 0. `data`
- * is where the handle pointed. Nothing of the arena is looked at once the block
- * is on top. False: nothing happened.
+ * True if the handle was the last one of a block of an arena, and that came home
+ * through the thread's cache. `data` is where the handle pointed. Nothing of the
+ * arena is looked at once the block is on top. False: nothing happened.
  */
 static inline bool
-wr_door_give(uint64_t owner, const uint8_t *data, uint64_t weight)
+wr_door_give(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
     uint32_t slot = wr_owner_slot(owner);
-    if (wr_owner_arena(owner) != wr_recent.id ||
-        wr_cache_word(&record->cache) != slot / WR_WORD_BITS)
+    if (wr_owner_arena(owner) != wr_recent.id)
         return false;
+    if (wr_cache_word(&record->cache) != slot / WR_WORD_BITS)
+        return wr_arena_give_below(word, owner, data);
     /* A word of the bitmap has 64 counts, also the last one. */
     _Atomic uint64_t *count = &arena->counts[slot];
+    uint64_t out = wr_load_acquire(count); /* [last] */
     uint64_t top = wr_cache_top(&record->cache);
-    if (wr_load_acquire(count) != weight || /* [last] */
+    if (!wr_word_is_block_of_weight(word, out) ||
         (top >> slot % WR_WORD_BITS & 1) != 0 ||
         !wr_door_is_place(arena, slot, data))
         return false;
@@ -105,19 +114,20 @@ wr_door_give(uint64_t owner, const uint8_t *data, uint64_t weight)
     return true;
 }
 
-/* Counts a freeze of `len` bytes of a handle that is not empty. */
-static inline void
-wr_door_count_freeze(uint64_t word, uint64_t owner, uint32_t len)
+/* Counts the freeze of a handle that is not empty; false where that is not to be
+   done here, but by wr_arena_count_freeze. */
+static inline bool
+wr_door_count_freeze(uint64_t word, uint64_t owner)
 {
     struct wr_record *record = wr_recent.record;
-    if (wr_word_is_whole_block(word) && wr_owner_arena(owner) == wr_recent.id &&
-        wr_owner_slot(owner) < wr_arena_slot_count(wr_recent.arena) &&
-        wr_cache_is_on(&record->cache)) {
-        wr_record_count(record, WR_FREEZES, 1);
-        wr_record_count(record, WR_BYTES_FROZEN, len);
-        return;
-    }
-    wr_arena_count_freeze(word, owner, len);
+    if (!wr_word_is_whole_block(word) ||
+        wr_owner_arena(owner) != wr_recent.id ||
+        wr_owner_slot(owner) >= wr_arena_slot_count(wr_recent.arena) ||
+        !wr_cache_is_on(&record->cache))
+        return false;
+    wr_record_count(record, WR_FREEZES, 1);
+    wr_record_count(record, WR_BYTES_FROZEN, wr_word_len(word));
+    return true;
 }
 
 #endif

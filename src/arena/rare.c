@@ -121,6 +121,15 @@ take_under_mutex(struct weir_arena *arena, bool barge, struct weir_buf *buf)
     return full ? WEIR_FULL : WEIR_CLOSED;
 }
 
+/* As wr_record_of: the recent one, if that is known to be the arena's. */
+static struct wr_record *
+record_of(struct weir_arena *arena)
+{
+    if (wr_recent.arena == arena && wr_cache_is_on(&wr_recent.record->cache))
+        return wr_recent.record;
+    return wr_record_of(arena);
+}
+
 /* Past the cache, straight from the bitmap. */
 static bool
 take_past(struct weir_arena *arena, struct wr_record *record, uint32_t *slot)
@@ -139,7 +148,7 @@ wr_arena_take_rarely(
         arena->name, WR_NO_BLOCK);
     if (size > arena->fixed.block_size)
         return WEIR_TOO_LARGE;
-    struct wr_record *record = wr_record_of(arena);
+    struct wr_record *record = record_of(arena);
     uint32_t state = wr_load_relaxed(&arena->state); /* late is in time */
     uint32_t forbids = barge ? WR_CLOSED : WR_CLOSED | WR_WAITING;
     if (record == NULL || (state & forbids) != 0)
@@ -206,6 +215,25 @@ wr_arena_give_rarely(
         wr_record_count(record, WR_RELEASES, 1);
     }
     wr_arena_look_around(arena);
+}
+
+bool
+wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data)
+{
+    struct weir_arena *arena = wr_recent.arena;
+    struct wr_record *record = wr_recent.record;
+    uint32_t slot = wr_owner_slot(owner);
+    if (!wr_cache_is_on(&record->cache) || slot >= wr_arena_slot_count(arena))
+        return false;
+    _Atomic uint64_t *count = wr_arena_refs_at(arena, slot);
+    uint64_t out = wr_load_acquire(count); /* [last] */
+    if (!wr_word_is_block_of_weight(word, out) ||
+        !wr_door_is_place(arena, slot, data))
+        return false;
+    wr_store_relaxed(count, 0); /* we are alone */
+    if (!wr_caches_give(arena, record, slot))
+        wr_arena_give_rarely(arena, slot, data);
+    return true;
 }
 
 void
@@ -282,14 +310,14 @@ wr_arena_count(struct weir_arena *arena, enum wr_counter counter, uint64_t n)
 }
 
 void
-wr_arena_count_freeze(uint64_t word, uint64_t owner, uint32_t len)
+wr_arena_count_freeze(uint64_t word, uint64_t owner)
 {
     struct weir_arena *arena = wr_arena_of(word, owner);
     uint32_t slot = wr_owner_slot(owner);
     if (wr_word_kind(word) == WR_BLOCK && slot >= wr_arena_slot_count(arena))
         wr_arena_fail(arena, slot, "frozen, but the arena has no such block");
     wr_arena_count(arena, WR_FREEZES, 1);
-    wr_arena_count(arena, WR_BYTES_FROZEN, len);
+    wr_arena_count(arena, WR_BYTES_FROZEN, wr_word_len(word));
 }
 
 void

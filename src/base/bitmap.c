@@ -60,6 +60,10 @@
 
 #include "base/bitmap.h"
 
+enum { WORDS_IN_LINE = 8 };
+
+_Static_assert(WORDS_IN_LINE * sizeof(uint64_t) == WR_LINE_SIZE, "a line");
+
 /* What a word is when all its slots are free. */
 static uint64_t
 whole_word(const struct wr_bitmap *map, uint32_t word)
@@ -88,22 +92,50 @@ wr_bitmap_init(struct wr_bitmap *map, uint32_t slot_count, void *meta)
         atomic_init(&map->words[i], whole_word(map, i));
 }
 
-/* Points the hint at the next word with free slots, at most once around. */
+/* True if there is a free slot in the words of a line. Written out, because as a
+   loop over atomics it stays one. */
+static bool
+has_line_any(const _Atomic uint64_t *words)
+{
+    return (wr_load_seq(&words[0]) | wr_load_seq(&words[1]) |
+               wr_load_seq(&words[2]) | wr_load_seq(&words[3]) |
+               wr_load_seq(&words[4]) | wr_load_seq(&words[5]) |
+               wr_load_seq(&words[6]) | wr_load_seq(&words[7])) !=
+           0; /* [sleep] */
+}
+
+/* Points the hint at the next word with free slots, of those from `from` up to
+   `to`. Passes over empty lines with one branch each. */
+static bool
+find_word_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
+    struct wr_bitmap_hint *hint)
+{
+    uint32_t word = from;
+    while (word < to) {
+        if (to - word >= WORDS_IN_LINE && !has_line_any(&map->words[word])) {
+            word += WORDS_IN_LINE;
+            continue;
+        }
+        uint32_t end = to - word < WORDS_IN_LINE ? to : word + WORDS_IN_LINE;
+        for (; word < end; word++) {
+            uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] */
+            if (seen != 0) {
+                hint->word = word;
+                hint->guess = seen;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The same for all words, once around from the hint's. */
 static bool
 find_word(const struct wr_bitmap *map, struct wr_bitmap_hint *hint)
 {
-    uint32_t word = hint->word;
-    for (uint32_t step = 0; step < map->word_count; step++) {
-        uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] */
-        if (seen != 0) {
-            hint->word = word;
-            hint->guess = seen;
-            return true;
-        }
-        if (++word == map->word_count)
-            word = 0;
-    }
-    return false;
+    uint32_t start = hint->word;
+    return find_word_between(map, start, map->word_count, hint) ||
+           find_word_between(map, 0, start, hint);
 }
 
 bool

@@ -65,7 +65,8 @@
  *            a sweep.
  *   [busy]   wr_cache_end, release  ->  wr_cache_wait, acquire
  *            The sweeper sees what was moved.
- *   [off]    wr_cache_turn_off, release  ->  wr_cache_is_on, observe
+ *   [off]    wr_cache_turn_off, release  ->  wr_cache_is_on,
+ *            wr_cache_is_stopped, observe
  *            The owner sees `stolen`, and the sweeper has left the cache.
  *
  * Costs
@@ -234,8 +235,7 @@ wr_cache_stop(struct wr_thread_cache *cache)
 bool
 wr_cache_is_stopped(const struct wr_thread_cache *cache)
 {
-    return wr_load_relaxed(&cache->control) ==
-           WR_CACHE_STOPPED; /* under the lock */
+    return wr_observe(&cache->control) == WR_CACHE_STOPPED; /* [off] */
 }
 
 void

@@ -72,7 +72,7 @@ wr_cache_set_top(struct wr_thread_cache *cache, uint64_t top)
 static inline bool
 wr_cache_is_on(const struct wr_thread_cache *cache)
 {
-    return wr_observe(&cache->control) == WR_CACHE_ON; /* [sweep] */
+    return wr_observe(&cache->control) == WR_CACHE_ON; /* [sweep] [off] */
 }
 
 /* ---- The owner, for more than the top ---- */

@@ -26,6 +26,7 @@
 #include "arena/arena.h"
 #include "arena/spill.h"
 #include "base/check.h"
+#include "refbuf/freeze.h"
 #include "refbuf/refs.h"
 
 #include <string.h>
@@ -163,19 +164,15 @@ weir_buf_clear(struct weir_buf *buf)
 }
 
 void
-weir_buf_freeze(struct weir_buf *buf, struct weir_slice *slice)
+wr_buf_freeze_rarely(struct weir_buf *buf, struct weir_slice *slice)
 {
-    uint32_t len = wr_word_len(buf->word);
-    if (len == 0) {
+    if (wr_word_len(buf->word) == 0) {
         *slice = (struct weir_slice){ 0 };
         weir_buf_drop(buf);
         return;
     }
-    wr_door_count_freeze(buf->word, buf->owner, len);
-    slice->data = buf->data;
-    slice->word = buf->word;
-    slice->owner = buf->owner;
-    *buf = (struct weir_buf){ 0 };
+    wr_arena_count_freeze(buf->word, buf->owner);
+    wr_buf_to_slice(buf, slice);
 }
 
 void
@@ -186,7 +183,8 @@ weir_buf_split(struct weir_buf *buf, struct weir_slice *slice)
         *slice = (struct weir_slice){ 0 };
         return;
     }
-    wr_door_count_freeze(buf->word, buf->owner, len);
+    if (!wr_door_count_freeze(buf->word, buf->owner))
+        wr_arena_count_freeze(buf->word, buf->owner);
     slice->data = buf->data;
     slice->word = wr_refs_divide(&buf->word, buf->owner);
     slice->owner = buf->owner;

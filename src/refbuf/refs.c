@@ -151,8 +151,7 @@ drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
     case NOT_LAST:
         break;
     case LAST:
-        if (!wr_door_give(owner, data, 0))
-            wr_arena_give_rarely(arena, slot, data);
+        wr_arena_give_rarely(arena, slot, data);
         break;
     case TOO_MUCH:
         wr_arena_fail(arena, slot, too_often);
