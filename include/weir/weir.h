@@ -224,8 +224,10 @@ struct weir_buf {
  * WEIR_CLOSED: the arena is closed.
  *
  * WEIR_FULL is exact: at one moment during the call every block was out, or was
- * being taken or given back by a call still in progress. Any thread; finding a
- * block is lock-free, finding none takes a mutex.
+ * being taken or given back by a call still in progress; what threads keep at
+ * hand is never a reason for it. Any thread. Finding a block is lock-free;
+ * finding none takes a mutex and takes back what threads keep; being told so
+ * again, until a block comes home, is one load.
  */
 WEIR_API WEIR_NODISCARD enum weir_status weir_arena_alloc(
     struct weir_arena *arena, size_t size, struct weir_buf *buf);

@@ -241,8 +241,9 @@ wr_cache_is_stopped(const struct wr_thread_cache *cache)
 void
 wr_cache_wait(struct wr_thread_cache *cache)
 {
-    while (wr_observe(&cache->busy) != 0) /* [sweep] [busy] */
-        wr_thread_yield();
+    for (unsigned round = 0; wr_observe(&cache->busy) != 0; /* [sweep] [busy] */
+         round++)
+        wr_thread_yield(round);
 }
 
 struct wr_batch

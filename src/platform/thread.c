@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <stddef.h>
+#include <time.h>
 
 void
 wr_mutex_init(struct wr_mutex *mutex)
@@ -48,10 +49,16 @@ wr_mutex_try_lock(struct wr_mutex *mutex)
     return pthread_mutex_trylock(&mutex->handle) == 0;
 }
 
+enum { YIELDS = 64, NAP_NS = 50000 };
+
 void
-wr_thread_yield(void)
+wr_thread_yield(unsigned round)
 {
-    (void)sched_yield();
+    const struct timespec nap = { 0, NAP_NS };
+    if (round < YIELDS)
+        (void)sched_yield();
+    else
+        (void)nanosleep(&nap, NULL);
 }
 
 /* Of wr_thread_at_exit. */

@@ -24,8 +24,12 @@ void wr_mutex_unlock(struct wr_mutex *mutex);
 /* Locks it if that can be done at once. */
 bool wr_mutex_try_lock(struct wr_mutex *mutex);
 
-/* Lets other threads run: for who waits for one that is about to go on. */
-void wr_thread_yield(void);
+/*
+ * Lets other threads run: for who waits for one that is about to go on. `round`
+ * counts from 0; after some it sleeps, since the other may be one that the
+ * scheduler does not prefer to this.
+ */
+void wr_thread_yield(unsigned round);
 
 /* Has these run by whoever forks: before, and after it in the parent and in the
    child. False: no memory. */

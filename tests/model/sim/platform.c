@@ -103,8 +103,9 @@ wr_mutex_try_lock(struct wr_mutex *mutex)
 }
 
 void
-wr_thread_yield(void)
+wr_thread_yield(unsigned round)
 {
+    (void)round;
     scheduler_yield();
 }
 
