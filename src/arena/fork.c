@@ -40,6 +40,20 @@ let_go(struct weir_arena *arena)
     wr_mutex_unlock(&arena->mutex);
 }
 
+/*
+ * What another thread had counted at that instant may be one step behind what it
+ * had done. The bitmap, which holds every free block now, is the truth.
+ */
+static void
+correct_counts(struct weir_arena *arena)
+{
+    uint64_t spilled = wr_load_relaxed(&arena->spilled_blocks); /* alone */
+    uint64_t out = wr_arena_slot_count(arena) -
+                   wr_bitmap_free_count(&arena->fixed.map) + spilled;
+    arena->retired[WR_ALLOCS] += wr_record_sum(arena, WR_RELEASES) + out -
+                                 wr_record_sum(arena, WR_ALLOCS);
+}
+
 /* All records but the one of the thread that forked. */
 static void
 forget_threads(struct weir_arena *arena)
@@ -62,6 +76,7 @@ begin_alone(struct weir_arena *arena)
     if (arena->serial != 0) {
         forget_threads(arena);
         wr_waiters_forget(arena);
+        correct_counts(arena);
     }
     wr_mutex_unlock(&arena->mutex);
 }

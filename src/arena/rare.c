@@ -64,6 +64,9 @@ take_exact(struct weir_arena *arena, uint32_t *slot)
     uint32_t state = wr_load_relaxed(&arena->state); /* a dry one says so */
     if ((state & WR_DRY) != 0)
         return false;
+    if (arena->caches_on != 0 &&
+        wr_fixed_take(&arena->fixed, &arena->shared.hint, slot))
+        return true; /* not worth a sweep */
     wr_caches_sweep(arena);
     do {
         (void)wr_or_seq(&arena->state, WR_SEARCHING); /* [sleep] */

@@ -177,7 +177,8 @@ attach(struct weir_arena *arena, struct wr_record *record)
 
     wr_mutex_lock(&arena->mutex);
     uint32_t ordinal = arena->record_ordinal++;
-    record->hint.word = ordinal * WORDS_IN_LINE % arena->fixed.map.word_count;
+    record->hint.home = ordinal * WORDS_IN_LINE % arena->fixed.map.word_count;
+    record->hint.word = record->hint.home;
     link_record(arena, record);
     wr_caches_turn_on(arena, record);
     wr_mutex_unlock(&arena->mutex);

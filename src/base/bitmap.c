@@ -18,11 +18,17 @@
  *   guess may be wrong, since others take from the word too; the old bit decides.
  *   When the guess is used up the words are searched from there on.
  *
+ *   A thread that takes whole words and gives none back, because its slots come
+ *   home through other threads, would so walk through all memory in turns. It
+ *   looks first whether one of the words it began with is whole again: their
+ *   memory is more likely to be in some cache, and in the tables of pages. If
+ *   none of 64 is, it stays away until its search has come around.
+ *
  * Invariants
  *   1. Bits past slot_count are never set.
  *   2. A clear bit below slot_count has exactly one owner.
  *   3. After init, words change by read-modify-write only.
- *   4. hint.word < word_count.
+ *   4. hint.word < word_count, and so is hint.home but for WR_AWAY.
  *
  * Edges
  *   [slot]   wr_bitmap_give, release  ->  wr_bitmap_take, acquire
@@ -60,7 +66,7 @@
 
 #include "base/bitmap.h"
 
-enum { WORDS_IN_LINE = 8 };
+enum { WORDS_IN_LINE = 8, HOME_WORDS = 64 };
 
 _Static_assert(WORDS_IN_LINE * sizeof(uint64_t) == WR_LINE_SIZE, "a line");
 
@@ -134,8 +140,36 @@ static bool
 find_word(const struct wr_bitmap *map, struct wr_bitmap_hint *hint)
 {
     uint32_t start = hint->word;
-    return find_word_between(map, start, map->word_count, hint) ||
-           find_word_between(map, 0, start, hint);
+    if (find_word_between(map, start, map->word_count, hint))
+        return true;
+    hint->home &= ~WR_AWAY;
+    return find_word_between(map, 0, start, hint);
+}
+
+/* Takes a whole word of the first at home. If there is none it is not tried again
+   until a search has come around. */
+static bool
+take_at_home(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, struct wr_batch *batch)
+{
+    uint32_t word = hint->home;
+    if ((word & WR_AWAY) != 0)
+        return false;
+    uint32_t rest = map->word_count - word;
+    uint32_t end = word + (rest < HOME_WORDS ? rest : HOME_WORDS);
+    for (; word < end; word++) {
+        uint64_t seen =
+            wr_load_relaxed(&map->words[word]); /* the exchange decides */
+        if (seen == UINT64_MAX &&
+            wr_cas_acquire(&map->words[word], &seen, 0)) { /* [slot] */
+            hint->word = word;
+            hint->guess = 0;
+            *batch = (struct wr_batch){ UINT64_MAX, word };
+            return true;
+        }
+    }
+    hint->home |= WR_AWAY;
+    return false;
 }
 
 bool
@@ -163,6 +197,8 @@ wr_bitmap_take_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
     uint32_t most, struct wr_batch *batch)
 {
     WR_ASSERT(most >= 1 && most <= WR_WORD_BITS);
+    if (most == WR_WORD_BITS && take_at_home(map, hint, batch))
+        return true;
     while (find_word(map, hint)) {
         uint64_t seen = hint->guess;
         uint64_t mask = most == WR_WORD_BITS ? seen : lowest_bits(seen, most);

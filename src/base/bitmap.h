@@ -19,13 +19,16 @@ struct wr_bitmap {
 
 /*
  * Where a thread looks first: a word, and which of its slots it believes to be
- * free. Belongs to one thread. Zeroed, it starts at the first word and believes
- * nothing.
+ * free; and the words from `home` on, when it wants a whole one. Belongs to one
+ * thread. Zeroed, it starts at the first word and believes nothing.
  */
 struct wr_bitmap_hint {
     uint64_t guess;
     uint32_t word;
+    uint32_t home; /* with WR_AWAY while there is nothing to be had there */
 };
+
+#define WR_AWAY (UINT32_C(1) << 31)
 
 /* Slots of one word. */
 struct wr_batch {
@@ -100,7 +103,7 @@ wr_bitmap_give(
 
 /*
  * Takes up to `most` free slots of one word, 1 to 64, searching from the hint's
- * word on. As wr_bitmap_take otherwise.
+ * word on; for 64 of them at home first. As wr_bitmap_take otherwise.
  */
 bool wr_bitmap_take_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
     uint32_t most, struct wr_batch *batch);

@@ -11,6 +11,12 @@
  * thread sleeps only when all its stations wait, so a block that lies about
  * while somebody waits is a station that waits for seconds.
  *
+ * All of this on arenas that are too small for caches. Then pair and fair once
+ * more behind a dam: in an arena of 64 blocks of which all but one are out for
+ * good, so that this one is always in a cache or on its way. And a storm on a
+ * lake of 64 blocks, where mostly there are enough, until somebody takes all of
+ * them for a moment: caches go on and off all the time.
+ *
  * In a bare build the storm goes on until there were a million waits, in a run
  * of a minute and more a hundred million.
  */
@@ -21,20 +27,29 @@ enum {
     STATIONS = 4,
     FIFO_THREADS = 4,
     FIFO_STATIONS = STATION_MAX,
+    FEW = 4, /* blocks */
     PLATFORMS = 2,
+    LAKE = STATION_BLOCKS_MAX,
     PAIR_LOOKS = 1000,
     ENOUGH = 1000000,
     ENOUGH_LONG = 100000000
 };
 
 static struct platform platforms[PLATFORMS];
+static struct platform lake;
+static struct platform dam;
+
+/* Where pair, fair and storm take place. */
+static struct platform *scene;
+static uint32_t scene_size;
+static bool has_floods;
 
 /* ---- Fifo -------------------------------------------------------------- */
 
 /* Blocks on their way to those who release; one more may be on the heap. */
 static struct {
     pthread_mutex_t mutex;
-    struct station_block blocks[STATION_BLOCKS_MAX + 1];
+    struct station_block blocks[FEW + 1];
     uint32_t count;
     bool done;
 } belt = { .mutex = PTHREAD_MUTEX_INITIALIZER };
@@ -44,8 +59,7 @@ put_on_belt(struct crewman *crewman)
 {
     pthread_mutex_lock(&belt.mutex);
     while (crewman->count > 0) {
-        stress_expect(
-            belt.count <= STATION_BLOCKS_MAX, "more blocks than there are");
+        stress_expect(belt.count <= FEW, "more blocks than there are");
         belt.blocks[belt.count++] = crewman->blocks[--crewman->count];
     }
     pthread_mutex_unlock(&belt.mutex);
@@ -132,7 +146,7 @@ take_turns(uint32_t index, struct stress_random *random)
     struct crewman *crewman = station_begin(index, random);
     struct station *station = &crewman->stations[0];
     while (!stress_is_over()) {
-        bool queued = station_wait(station, &platforms[0]) == WEIR_PENDING;
+        bool queued = station_wait(station, scene) == WEIR_PENDING;
         for (uint32_t i = 0; station_phase_of(station) != STATION_IDLE; i++)
             (void)station_answer(crewman, i < looks ? 0 : STATION_SLEEP_MS);
         if (queued)
@@ -170,9 +184,11 @@ struct tally {
     uint64_t allocs;
     uint64_t sleeps;
     uint64_t closes;
+    uint64_t floods;
 };
 
 static struct tally tallies[STATION_THREADS];
+
 static void
 wait_any(struct crewman *crewman, struct platform *platform)
 {
@@ -230,6 +246,24 @@ close_any(
     tally->closes++;
 }
 
+/* Takes every block there is, and lets them go in some order. */
+static void
+flood(struct crewman *crewman, struct platform *platform, struct tally *tally)
+{
+    struct weir_buf buf;
+    pthread_rwlock_rdlock(&platform->lock);
+    struct stage *stage = platform->stage;
+    while (crewman->count < STATION_BLOCKS_MAX &&
+           weir_arena_alloc_barge(stage->arena, 0, &buf) == WEIR_OK)
+        station_own(crewman, stage, &buf);
+    pthread_rwlock_unlock(&platform->lock);
+    if (stress_chance(crewman->random, 50))
+        stress_nap(stress_below(crewman->random, 200));
+    while (crewman->count > 0)
+        station_release_any(crewman);
+    tally->floods++;
+}
+
 static void
 sleep_a_while(struct crewman *crewman, struct tally *tally)
 {
@@ -245,7 +279,7 @@ static void
 step(struct crewman *crewman, struct tally *tally)
 {
     struct stress_random *random = crewman->random;
-    struct platform *platform = &platforms[stress_below(random, PLATFORMS)];
+    struct platform *platform = &scene[stress_below(random, scene_size)];
     uint32_t what = stress_below(random, 10000);
     if (what < 4000)
         wait_any(crewman, platform);
@@ -262,6 +296,8 @@ step(struct crewman *crewman, struct tally *tally)
         alloc_any(crewman, platform, tally);
     else if (what < 9001)
         close_any(crewman, platform, tally);
+    else if (what < 9050 && has_floods)
+        flood(crewman, platform, tally);
     else
         sleep_a_while(crewman, tally);
 }
@@ -287,11 +323,13 @@ report_storm(void)
         sum.allocs += tallies[i].allocs;
         sum.sleeps += tallies[i].sleeps;
         sum.closes += tallies[i].closes;
+        sum.floods += tallies[i].floods;
     }
     stress_report("steps", sum.steps);
     stress_report("allocs", sum.allocs);
     stress_report("sleeps", sum.sleeps);
     stress_report("closes", sum.closes);
+    stress_report("floods", sum.floods);
 }
 
 /* ------------------------------------------------------------------------ */
@@ -315,31 +353,76 @@ wanted(void)
     return stress_seconds() < 60 ? ENOUGH : ENOUGH_LONG;
 }
 
+static void
+run_turns(uint32_t threads, double share)
+{
+    stress_part(share);
+    looks = threads == 2 ? PAIR_LOOKS : 0;
+    forget_turns();
+    station_run(threads, 1, 0, take_turns);
+}
+
+static void
+run_uncached(void)
+{
+    platform_init(&platforms[0], 1);
+    platform_init(&platforms[1], FEW);
+    scene = platforms;
+    scene_size = PLATFORMS;
+    stress_part(0.1);
+    station_run(FIFO_THREADS, FIFO_STATIONS, 0, fifo);
+    run_turns(2, 0.1);
+    run_turns(STATION_THREADS, 0.05);
+    report_turns();
+    stress_part(0.35);
+    station_run(STATION_THREADS, STATIONS, wanted(), storm);
+    for (uint32_t i = 0; i < PLATFORMS; i++) {
+        (void)platform_expect_whole(&platforms[i]);
+        platform_fini(&platforms[i]);
+    }
+}
+
+/* The dam's arena is one that never takes heap memory. */
+static void
+run_dam(void)
+{
+    struct weir_buf held[LAKE];
+    platform_init(&dam, LAKE);
+    scene = &dam;
+    for (uint32_t i = 1; i < LAKE; i++)
+        stress_expect(
+            weir_arena_alloc(dam.stage->arena, 0, &held[i]) == WEIR_OK,
+            "no dam");
+    run_turns(2, 0.15);
+    run_turns(STATION_THREADS, 0.05);
+    for (uint32_t i = 1; i < LAKE; i++)
+        weir_buf_drop(&held[i]);
+    report_turns();
+    stress_report("sweeps behind the dam", platform_expect_whole(&dam));
+    platform_fini(&dam);
+}
+
+static void
+run_lake(void)
+{
+    platform_init(&lake, LAKE);
+    scene = &lake;
+    scene_size = 1;
+    has_floods = true;
+    stress_part(0.2);
+    station_run(STATION_THREADS, STATIONS, 0, storm);
+    stress_report("sweeps of the lake", platform_expect_whole(&lake));
+    platform_fini(&lake);
+}
+
 int
 main(int argc, char **argv)
 {
     stress_begin("waits", argc, argv);
-    platform_init(&platforms[0], 1);
-    platform_init(&platforms[1], STATION_BLOCKS_MAX);
-
-    stress_part(0.1);
-    station_run(FIFO_THREADS, FIFO_STATIONS, 0, fifo);
-    stress_part(0.2);
-    looks = PAIR_LOOKS;
-    station_run(2, 1, 0, take_turns);
-    stress_part(0.1);
-    looks = 0;
-    forget_turns();
-    station_run(STATION_THREADS, 1, 0, take_turns);
-    stress_part(0.6);
-    station_run(STATION_THREADS, STATIONS, wanted(), storm);
-
-    for (uint32_t i = 0; i < PLATFORMS; i++) {
-        platform_expect_whole(&platforms[i]);
-        platform_fini(&platforms[i]);
-    }
+    run_dam();
+    run_uncached();
+    run_lake();
     stages_expect_unmapped();
-    report_turns();
     report_storm();
     report_waits();
     return stress_end();

@@ -3,6 +3,7 @@
 
 #include "support/station.h"
 
+#include "arena/arena.h"
 #include "base/handle.h"
 
 #include <inttypes.h>
@@ -55,6 +56,7 @@ begin_stage(uint32_t blocks)
     };
     stress_expect(
         weir_arena_create(&config, &stage->arena) == WEIR_OK, "no arena");
+    stage->arena->drought_length = 1;
     return stage;
 }
 
@@ -71,6 +73,15 @@ platform_init(struct platform *platform, uint32_t blocks)
     platform->stage = begin_stage(blocks);
 }
 
+static void
+note_sweeps(struct platform *platform, struct weir_arena *arena)
+{
+    struct weir_stats stats;
+    weir_arena_stats(arena, &stats);
+    (void)atomic_fetch_add_explicit(
+        &platform->sweeps, stats.sweeps, memory_order_relaxed);
+}
+
 void
 platform_replace(struct platform *platform, const struct stage *old)
 {
@@ -81,11 +92,27 @@ platform_replace(struct platform *platform, const struct stage *old)
         platform->stage = begin_stage(platform->blocks);
     }
     pthread_rwlock_unlock(&platform->lock);
-    if (stage != NULL)
-        weir_arena_destroy(&stage->arena); /* nobody is in a call on it */
+    if (stage == NULL)
+        return;
+    note_sweeps(platform, stage->arena);
+    weir_arena_destroy(&stage->arena); /* nobody is in a call on it */
 }
 
-void
+static void
+expect_counted(const struct stage *stage, const struct weir_stats *stats)
+{
+    uint64_t waits = atomic_load_explicit(&stage->waits, memory_order_relaxed);
+    uint64_t grants =
+        atomic_load_explicit(&stage->grants, memory_order_relaxed);
+    uint64_t cancels =
+        atomic_load_explicit(&stage->cancels, memory_order_relaxed);
+    stress_expect_equal(stats->waits, waits, "waits");
+    stress_expect_equal(grants + cancels, waits, "grants and cancels");
+    stress_expect_equal(stats->cancels, cancels, "cancels");
+    stress_expect(stats->grants >= grants && stats->grants <= waits, "grants");
+}
+
+uint64_t
 platform_expect_whole(struct platform *platform)
 {
     struct stage *stage = platform->stage;
@@ -96,18 +123,14 @@ platform_expect_whole(struct platform *platform)
     stress_expect_equal(stats.waiting, 0, "waiters are left");
     stress_expect_equal(stats.allocs, stats.releases, "releases");
     weir_arena_check(stage->arena);
-    if (atomic_load_explicit(&stage->closed, memory_order_relaxed))
-        return;
-
-    uint64_t waits = atomic_load_explicit(&stage->waits, memory_order_relaxed);
-    uint64_t grants =
-        atomic_load_explicit(&stage->grants, memory_order_relaxed);
-    uint64_t cancels =
-        atomic_load_explicit(&stage->cancels, memory_order_relaxed);
-    stress_expect_equal(stats.waits, waits, "waits");
-    stress_expect_equal(grants + cancels, waits, "grants and cancels");
-    stress_expect_equal(stats.cancels, cancels, "cancels");
-    stress_expect(stats.grants >= grants && stats.grants <= waits, "grants");
+    if (!atomic_load_explicit(&stage->closed, memory_order_relaxed))
+        expect_counted(stage, &stats);
+    note_sweeps(platform, stage->arena);
+    uint64_t sweeps =
+        atomic_load_explicit(&platform->sweeps, memory_order_relaxed);
+    stress_expect(
+        stats.caching != WEIR_CACHING_ON || sweeps > 0, "there were no sweeps");
+    return sweeps;
 }
 
 void
@@ -153,6 +176,8 @@ station_own(struct crewman *crewman, struct stage *stage, struct weir_buf *buf)
     uint8_t owner = (uint8_t)(crewman - station_crew + 1);
     set_owner(stage, buf, 0, owner, "a block has two owners");
     *(uint8_t *)weir_buf_tail(buf) = owner;
+    stress_expect(
+        crewman->count < STATION_CARRIED_MAX, "a thread has too many blocks");
     crewman->blocks[crewman->count++] =
         (struct station_block){ *buf, stage, owner };
     *buf = (struct weir_buf){ 0 };

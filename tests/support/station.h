@@ -3,8 +3,8 @@
  * station: threads that wait for blocks, each with a bell and a few waiters,
  * and the arenas they wait for.
  *
- *     platform 0: an arena of 1 block     crew: threads, each with a doorbell
- *     platform 1: an arena of 4 blocks    and stations
+ *     platform: an arena of a few blocks,    crew: threads, each with a doorbell
+ *     or of so many that there are caches    and stations
  *
  * A station is a waiter with a phase of its own beside the library's, so that
  * it is seen when one is told twice, or after it was cancelled, or never. A
@@ -27,7 +27,8 @@ enum {
     STATION_THREADS = 8,
     STATION_MAX = 16, /* of a thread */
     STATION_HELD = 4, /* blocks from which on a thread asks for no more */
-    STATION_BLOCKS_MAX = 4,
+    STATION_BLOCKS_MAX = 64,
+    STATION_CARRIED_MAX = STATION_BLOCKS_MAX + STATION_HELD + STATION_MAX,
     STATION_BLOCK_SIZE = 64,
     STATION_SLEEP_MS = 20 /* then a sleeper looks whether the time is over */
 };
@@ -49,6 +50,7 @@ struct platform {
     pthread_rwlock_t lock;
     struct stage *stage;
     uint32_t blocks;
+    _Atomic uint64_t sweeps; /* of the stages that are over */
 };
 
 enum station_phase {
@@ -90,7 +92,7 @@ struct crewman {
     struct doorbell doorbell;
     struct station stations[STATION_MAX];
     uint32_t station_count;
-    struct station_block blocks[STATION_HELD + STATION_MAX];
+    struct station_block blocks[STATION_CARRIED_MAX];
     uint32_t count;
     bool in_order; /* no grant may come before an older one */
     uint64_t last_ticket;
@@ -106,8 +108,9 @@ void platform_init(struct platform *platform, uint32_t blocks);
    old one. */
 void platform_replace(struct platform *platform, const struct stage *old);
 
-/* Fails unless its arena is whole and counted right; nobody uses it. */
-void platform_expect_whole(struct platform *platform);
+/* Fails unless its arena is whole and counted right; nobody uses it. Returns how
+   often its arenas were swept; fails if never, though there could be caches. */
+uint64_t platform_expect_whole(struct platform *platform);
 
 /* Destroys the last stage. */
 void platform_fini(struct platform *platform);

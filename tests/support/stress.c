@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -45,6 +46,8 @@ enum {
 static const char *program = "?";
 static uint64_t seed = 1;
 static double seconds = 2;
+static bool is_control;
+static cpu_set_t processors;
 static double deadline;
 static _Atomic bool over;
 
@@ -89,6 +92,9 @@ stress_begin(const char *name, int argc, char **argv)
         seed = strtoull(argv[1], NULL, 10);
     if (argc > 2)
         seconds = strtod(argv[2], NULL);
+    if (argc > 3)
+        is_control = strcmp(argv[3], "control") == 0;
+    (void)sched_getaffinity(0, sizeof processors, &processors);
     printf("%s: seed %" PRIu64 ", %g s\n", program, seed, seconds);
     (void)fflush(stdout);
     stress_part(1);
@@ -104,6 +110,22 @@ double
 stress_seconds(void)
 {
     return seconds;
+}
+
+bool
+stress_is_control(void)
+{
+    return is_control;
+}
+
+const char *
+stress_control_lacks(void)
+{
+    if (IS_SANITIZED)
+        return "sanitizers slow down what must collide";
+    if (CPU_COUNT(&processors) < 2)
+        return "nothing collides on one processor";
+    return NULL;
 }
 
 void
@@ -153,6 +175,13 @@ void
 stress_report(const char *name, uint64_t number)
 {
     printf("%s: %s %" PRIu64 "\n", program, name, number);
+}
+
+int
+stress_skip(const char *why)
+{
+    printf("%s: not possible here: %s\n", program, why);
+    return 77;
 }
 
 int
@@ -233,12 +262,13 @@ conduct(const struct stress_crew *crew, struct worker *workers)
 {
     struct stress_random random = { seed };
     double next_tick = 0;
+    bool jolts = HAS_SIGNALS && !crew->is_calm;
     while (atomic_load_explicit(&at_work, memory_order_relaxed) > 0) {
         look_at_the_clock(crew, &next_tick);
         uint32_t index = stress_below(&random, crew->count);
-        if (HAS_SIGNALS)
+        if (jolts)
             (void)pthread_kill(workers[index].thread, SIGUSR1);
-        stress_nap(HAS_SIGNALS ? JOLT_GAP_US : 1000);
+        stress_nap(jolts ? JOLT_GAP_US : 1000);
     }
 }
 
@@ -268,6 +298,22 @@ bool
 stress_is_over(void)
 {
     return atomic_load_explicit(&over, memory_order_relaxed);
+}
+
+void
+stress_pin(uint32_t processor)
+{
+    int count = CPU_COUNT(&processors);
+    uint32_t left = count > 0 ? processor % (uint32_t)count : 0;
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET(i, &processors) || left-- > 0)
+            continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(i, &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+        return;
+    }
 }
 
 void

@@ -14,7 +14,8 @@
  * whose handler sleeps a little, so that a thread stands still between any two
  * instructions, also where no scheduler would stop it; what can go wrong there
  * goes wrong within seconds. ThreadSanitizer delays signals, so there are none
- * under it.
+ * under it. A calm crew has none either: what is decided by what two processors
+ * see of each other, and not by who stands still, comes up more often there.
  *
  * Nothing here lends the threads an order that the library owes them: what is
  * shared while they work is relaxed.
@@ -43,12 +44,19 @@ bool stress_chance(struct stress_random *random, uint32_t percent);
 
 /* ---- The program ---- */
 
-/* Reads `seed seconds`; 1 and 2 if they are missing. */
+/* Reads `seed seconds`; 1 and 2 if they are missing. A third argument,
+   "control", asks for what a negative control needs, and nothing more. */
 void stress_begin(const char *program, int argc, char **argv);
 
 /* What the caller gave. */
 uint64_t stress_seed(void);
 double stress_seconds(void);
+
+bool stress_is_control(void);
+
+/* Why a control would prove nothing in this build or on this machine; NULL: it
+   would. */
+const char *stress_control_lacks(void);
 
 /* The next part of the program lasts this share of the time. */
 void stress_part(double share);
@@ -63,6 +71,9 @@ bool stress_has_signals(void);
 _Noreturn void stress_fail(const char *what);
 void stress_expect(bool truth, const char *what);
 void stress_expect_equal(uint64_t is, uint64_t should_be, const char *what);
+
+/* Prints what is missing here; what the program exits with then. */
+int stress_skip(const char *why);
 
 /* Prints one number of the last line, then the last line. */
 void stress_report(const char *name, uint64_t number);
@@ -79,6 +90,7 @@ struct stress_crew {
     stress_body_fn *body;
     stress_watch_fn *watch;   /* called every STRESS_TICK_MS; may be NULL */
     stress_enough_fn *enough; /* the time goes on until then; may be NULL */
+    bool is_calm;             /* no jolts */
 };
 
 enum { STRESS_THREADS_MAX = 64, STRESS_TICK_MS = 50 };
@@ -89,6 +101,10 @@ void stress_run(const struct stress_crew *crew);
 
 /* The time of this part is over. For the crew; costs one load. */
 bool stress_is_over(void);
+
+/* Ties the calling thread, and those it creates, to one processor of those that
+   the program may use; there are as many as the machine has, or fewer. */
+void stress_pin(uint32_t processor);
 
 /* Gives the processor away once in a while when called in a loop. */
 void stress_pause(uint32_t round);
