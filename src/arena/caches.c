@@ -34,8 +34,10 @@
  *   locked instruction for each batch found.
  *
  * Limits
- *   A refill takes at most half of a thread's share of the slots, so that in
- *   small arenas threads do not empty each other's plates in turns.
+ *   A refill takes at most half of a thread's share of the slots, and a cache
+ *   holds as many words as the share has, at least one, so that in small arenas
+ *   threads do not empty each other's plates in turns. The share is that of the
+ *   moment when the cache came on.
  */
 
 #include "arena/caches.h"
@@ -177,14 +179,12 @@ wr_caches_sweep(struct weir_arena *arena)
     arena->sweeps++;
 }
 
-/* Half of each thread's share of the slots. */
 static uint32_t
-batch_max(const struct weir_arena *arena)
+clamp(uint32_t number, uint32_t least, uint32_t most)
 {
-    uint32_t half = wr_arena_slot_count(arena) / 2 / arena->record_count;
-    if (half == 0)
-        return 1;
-    return half < WR_WORD_BITS ? half : WR_WORD_BITS;
+    if (number < least)
+        return least;
+    return number < most ? number : most;
 }
 
 void
@@ -196,7 +196,10 @@ wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
     if (arena->caching != WEIR_CACHING_ON || state != 0)
         return;
     wr_cache_clear(&record->cache);
-    wr_cache_turn_on(&record->cache, batch_max(arena));
+    uint32_t share = wr_arena_slot_count(arena) / arena->record_count;
+    uint32_t words = clamp(share / WR_WORD_BITS, 1, 1 + WR_CACHE_DEPTH);
+    wr_cache_turn_on(
+        &record->cache, clamp(share / 2, 1, WR_WORD_BITS), words - 1);
     arena->caches_on++;
 }
 

@@ -75,7 +75,7 @@
  *   and spill: one locked instruction for up to 64 blocks.
  *
  * Limits
- *   512 blocks: 8 batches of 64.
+ *   512 blocks: 8 batches of 64; fewer as wr_cache_turn_on says.
  *
  * Source
  *   Publish-then-check is the THE protocol of Cilk-5 (Frigo, Leiserson, Randall,
@@ -94,6 +94,7 @@ wr_cache_init(struct wr_thread_cache *cache)
     atomic_init(&cache->busy, 0);
     cache->stolen = 0;
     cache->batch_max = 1;
+    cache->depth_max = 0;
     cache->credit = 0;
     wr_cache_clear(cache);
 }
@@ -188,7 +189,7 @@ static struct wr_batch
 lower(struct wr_thread_cache *cache)
 {
     struct wr_batch old = { wr_cache_top(cache), wr_cache_word(cache) };
-    if (old.mask == 0 || cache->depth == WR_CACHE_DEPTH)
+    if (old.mask == 0 || cache->depth == cache->depth_max)
         return old;
     uint32_t next = cache->depth++;
     cache->below_words[next] = old.word;
@@ -274,10 +275,13 @@ wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t index)
 }
 
 void
-wr_cache_turn_on(struct wr_thread_cache *cache, uint32_t batch_max)
+wr_cache_turn_on(
+    struct wr_thread_cache *cache, uint32_t batch_max, uint32_t depth_max)
 {
+    WR_ASSERT(batch_max <= WR_WORD_BITS && depth_max <= WR_CACHE_DEPTH);
     WR_ASSERT(wr_cache_word(cache) == WR_NO_WORD && wr_cache_top(cache) == 0);
-    cache->batch_max = (uint16_t)batch_max;
+    cache->batch_max = (uint8_t)batch_max;
+    cache->depth_max = (uint8_t)depth_max;
     wr_store_relaxed(&cache->control, WR_CACHE_ON); /* under the lock */
 }
 

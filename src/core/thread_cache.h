@@ -32,8 +32,9 @@ struct wr_thread_cache {
     _Atomic uint32_t word;    /* WR_NO_WORD: holds nothing, or was swept */
     _Atomic uint32_t control; /* enum wr_cache_control */
     _Atomic uint32_t busy;    /* 1 while the owner changes more than `top` */
-    uint16_t depth;           /* how many batches lie below the top */
-    uint16_t batch_max;       /* blocks to refill with: 1 to 64 */
+    uint8_t depth;            /* how many batches lie below the top */
+    uint8_t depth_max;        /* and may: 0 to WR_CACHE_DEPTH */
+    uint8_t batch_max;        /* blocks to refill with: 1 to 64 */
     uint64_t stolen;          /* what a sweep found in `top` */
     uint32_t stolen_word;     /* and whose blocks they were */
     uint32_t credit;          /* direct takes until it may be on again */
@@ -121,8 +122,9 @@ void wr_cache_turn_off(
 /* After the sweep, for its owner: the top had block `index` of its word then. */
 bool wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t index);
 
-/* Turns a cleared cache on. By its owner. */
-void wr_cache_turn_on(struct wr_thread_cache *cache, uint32_t batch_max);
+/* Turns a cleared cache on, with these limits. By its owner. */
+void wr_cache_turn_on(
+    struct wr_thread_cache *cache, uint32_t batch_max, uint32_t depth_max);
 
 /* How many blocks are in it, about; 0 if it is off. */
 uint32_t wr_cache_count(const struct wr_thread_cache *cache);

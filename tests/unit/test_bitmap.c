@@ -291,6 +291,295 @@ Test(bitmap, a_second_give_is_told)
     cr_assert(not(wr_bitmap_give(&map, &hint, slot)));
 }
 
+/* ---- Batches ----------------------------------------------------------- */
+
+static uint32_t limits[] = { 1, 2, 7, 63, 64 };
+
+#define EVERY_LIMIT(name)                                                      \
+    ParameterizedTestParameters(bitmap, name)                                  \
+    {                                                                          \
+        return cr_make_param_array(                                            \
+            uint32_t, limits, sizeof limits / sizeof limits[0]);               \
+    }                                                                          \
+    ParameterizedTest(uint32_t *most, bitmap, name)
+
+/* The slots of a batch are out now, which they were not. */
+static uint32_t
+batch_goes(const struct wr_bitmap *map, const struct wr_batch *batch)
+{
+    cr_assert(ne(u64, batch->mask, 0));
+    cr_assert(lt(u32, batch->word, map->word_count));
+    for (uint32_t bit = 0; bit < WR_WORD_BITS; bit++) {
+        uint32_t slot = batch->word * WR_WORD_BITS + bit;
+        if ((batch->mask >> bit & 1) == 0)
+            continue;
+        cr_assert(lt(u32, slot, map->slot_count));
+        cr_assert(not(out[slot]), "slot %u came twice", slot);
+        out[slot] = true;
+    }
+    return wr_count_bits(batch->mask);
+}
+
+EVERY_LIMIT(batches_give_each_slot_once_and_none_is_larger_than_asked)
+{
+    for (size_t i = 0; i < sizeof geometries / sizeof geometries[0]; i++) {
+        struct wr_bitmap map = new_map(geometries[i]);
+        struct wr_bitmap_hint hint = { 0 };
+        struct wr_batch batch;
+        uint32_t count = 0;
+        memset(out, 0, sizeof out);
+
+        while (wr_bitmap_take_batch(&map, &hint, *most, &batch)) {
+            uint32_t taken = batch_goes(&map, &batch);
+            uint32_t rest = map.slot_count - batch.word * WR_WORD_BITS;
+            rest = (rest < WR_WORD_BITS ? rest : WR_WORD_BITS) -
+                   (uint32_t)(wr_lowest_bit(batch.mask));
+            cr_assert(eq(u32, taken, rest < *most ? rest : *most));
+            cr_assert(eq(u32, hint.word, batch.word));
+            count += taken;
+        }
+
+        cr_assert(eq(u32, count, geometries[i]));
+        cr_assert(eq(u32, wr_bitmap_free_count(&map), 0));
+    }
+}
+
+Test(bitmap, a_batch_is_the_lowest_free_slots_of_its_word)
+{
+    struct wr_bitmap map = new_map(200);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch;
+    (void)drain(&map, &hint);
+    static const uint32_t free_ones[] = { 64, 67, 68, 90, 127, 130 };
+    for (size_t i = 0; i < 6; i++)
+        cr_assert(
+            wr_bitmap_give(&map, &(struct wr_bitmap_hint){ 0 }, free_ones[i]));
+    hint = (struct wr_bitmap_hint){ .word = 3 };
+
+    cr_assert(wr_bitmap_take_batch(&map, &hint, 3, &batch));
+    cr_assert(eq(u32, batch.word, 1));
+    cr_assert(eq(u64, batch.mask, 0x19));
+    cr_assert(wr_bitmap_take_batch(&map, &hint, 3, &batch));
+    cr_assert(eq(u32, batch.word, 1));
+    cr_assert(eq(u64, batch.mask, UINT64_C(0x8000000004000000)));
+    cr_assert(wr_bitmap_take_batch(&map, &hint, 3, &batch));
+    cr_assert(eq(u32, batch.word, 2));
+    cr_assert(eq(u64, batch.mask, 4));
+    cr_assert(not(wr_bitmap_take_batch(&map, &hint, 3, &batch)));
+    cr_assert(eq(u64, batch.mask, 4));
+}
+
+Test(bitmap, a_batch_is_searched_around_the_end)
+{
+    struct wr_bitmap map = new_map(640);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch = { 6, 1 };
+    (void)drain(&map, &hint);
+    cr_assert(wr_bitmap_give_batch(&map, &hint, &batch));
+
+    struct wr_bitmap_hint last = { .word = 9 };
+    cr_assert(wr_bitmap_take_batch(&map, &last, 64, &batch));
+
+    cr_assert(eq(u32, batch.word, 1));
+    cr_assert(eq(u64, batch.mask, 6));
+    cr_assert(eq(u32, last.word, 1));
+}
+
+/* What it believed of the word was taken with the batch, or by others. */
+Test(bitmap, behind_a_batch_the_hint_believes_nothing)
+{
+    struct wr_bitmap map = new_map(128);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch;
+    uint32_t slot;
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(ne(u64, hint.guess, 0));
+
+    cr_assert(wr_bitmap_take_batch(&map, &hint, 2, &batch));
+    cr_assert(eq(u64, batch.mask, 6));
+    cr_assert(zero(u64, hint.guess));
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, 3));
+
+    cr_assert(wr_bitmap_give_batch(&map, &hint, &batch));
+    cr_assert(zero(u64, hint.guess));
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, 1));
+}
+
+Test(bitmap, a_batch_given_is_looked_for_where_it_lies)
+{
+    struct wr_bitmap map = new_map(640);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch = { UINT64_MAX, 7 };
+    uint32_t slot;
+    (void)drain(&map, &hint);
+    cr_assert(wr_bitmap_give(&map, &(struct wr_bitmap_hint){ 0 }, 0));
+
+    cr_assert(wr_bitmap_give_batch(&map, &hint, &batch));
+
+    cr_assert(eq(u32, wr_bitmap_free_count(&map), 65));
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, 7 * 64));
+}
+
+Test(bitmap, a_batch_with_a_free_slot_in_it_is_told)
+{
+    static const uint64_t free_ones[] = { 1, 8, UINT64_C(1) << 63 };
+
+    for (size_t i = 0; i < 3; i++) {
+        struct wr_bitmap map = new_map(192);
+        struct wr_bitmap_hint hint = { 0 };
+        struct wr_batch batch;
+        struct wr_batch one = { free_ones[i], 1 };
+        hint.word = 1;
+        hint.home = 1;
+        cr_assert(wr_bitmap_take_batch(&map, &hint, 64, &batch));
+        cr_assert(wr_bitmap_give_batch(&map, &hint, &one));
+
+        cr_assert(not(wr_bitmap_give_batch(&map, &hint, &batch)));
+    }
+}
+
+/* ---- At home ----------------------------------------------------------- */
+
+enum { HOME_WORDS = 64, WORDS_MAX = SLOTS_MAX / WR_WORD_BITS };
+
+static uint32_t
+word_of_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t most)
+{
+    struct wr_batch batch;
+    cr_assert(wr_bitmap_take_batch(map, hint, most, &batch));
+    cr_assert(eq(u32, wr_count_bits(batch.mask), most));
+    cr_assert(eq(u32, hint->word, batch.word));
+    cr_assert(zero(u64, hint->guess));
+    return batch.word;
+}
+
+/* Takes slot 0 of a word, or gives it back. */
+static void
+break_word(uint32_t word)
+{
+    cr_assert(wr_clear_bit_acquire(&words[word], 0));
+}
+
+static void
+mend_word(struct wr_bitmap *map, uint32_t word)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    cr_assert(wr_bitmap_give(map, &hint, word * WR_WORD_BITS));
+}
+
+Test(bitmap, a_whole_word_at_home_is_taken_before_others)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { .word = 90, .home = 20 };
+
+    for (uint32_t i = 0; i < HOME_WORDS; i++)
+        cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 20 + i));
+
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 84));
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 85));
+}
+
+Test(bitmap, only_who_wants_a_whole_word_looks_at_home)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { .word = 90, .home = 20 };
+
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 63), 90));
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 1), 90));
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 20));
+}
+
+Test(bitmap, a_word_at_home_that_is_not_whole_is_passed_over)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { .word = 90, .home = 20 };
+    for (uint32_t i = 0; i < HOME_WORDS; i++)
+        if (i != 17)
+            break_word(20 + i);
+
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 37));
+}
+
+Test(bitmap, who_found_no_whole_word_at_home_stays_away_for_one_search_around)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { .word = 90, .home = 20 };
+    for (uint32_t i = 0; i < HOME_WORDS; i++)
+        break_word(20 + i);
+
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 90));
+    mend_word(&map, 50);
+    for (uint32_t word = 91; word < WORDS_MAX; word++)
+        cr_assert(eq(u32, word_of_batch(&map, &hint, 64), word));
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 0));
+
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 50));
+    cr_assert(eq(u32, hint.home & ~WR_AWAY, 20));
+}
+
+Test(bitmap, home_ends_with_the_last_word)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { .word = 3, .home = WORDS_MAX - 2 };
+    break_word(WORDS_MAX - 2);
+
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), WORDS_MAX - 1));
+    cr_assert(eq(u32, word_of_batch(&map, &hint, 64), 0));
+}
+
+EVERY_GEOMETRY(random_walk_with_batches_agrees_with_a_shadow)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hints[3] = { { 0 }, { .home = map.word_count / 2 },
+        { .home = map.word_count - 1 } };
+    struct prng prng = { *slot_count };
+    uint32_t free_count = *slot_count;
+    cr_log_info("seed %u", *slot_count);
+
+    for (int step = 0; step < 20000; step++) {
+        struct wr_bitmap_hint *hint = &hints[prng_below(&prng, 3)];
+        uint32_t word = (uint32_t)prng_below(&prng, map.word_count);
+        struct wr_batch batch = { 0, word };
+        uint64_t some = prng_next(&prng);
+        for (uint32_t bit = 0; bit < WR_WORD_BITS; bit++)
+            if ((some >> bit & 1) != 0 && out[word * WR_WORD_BITS + bit])
+                batch.mask |= UINT64_C(1) << bit;
+        if (prng_below(&prng, 2) == 0 && batch.mask != 0) {
+            cr_assert(wr_bitmap_give_batch(&map, hint, &batch));
+            for (uint32_t bit = 0; bit < WR_WORD_BITS; bit++)
+                if ((batch.mask >> bit & 1) != 0)
+                    out[word * WR_WORD_BITS + bit] = false;
+            free_count += wr_count_bits(batch.mask);
+        } else if (prng_below(&prng, 4) == 0) {
+            uint32_t slot;
+            cr_assert(
+                eq(int, wr_bitmap_take(&map, hint, &slot), free_count > 0));
+            if (free_count == 0)
+                continue;
+            cr_assert(not(out[slot]));
+            out[slot] = true;
+            free_count--;
+        } else {
+            uint32_t most = 1 + (uint32_t)prng_below(&prng, 64);
+            bool taken = wr_bitmap_take_batch(&map, hint, most, &batch);
+            cr_assert(eq(int, taken, free_count > 0));
+            if (!taken)
+                continue;
+            uint32_t count = batch_goes(&map, &batch);
+            cr_assert(le(u32, count, most));
+            free_count -= count;
+        }
+        cr_assert(lt(u32, hint->word, map.word_count));
+        cr_assert(eq(u32, wr_bitmap_free_count(&map), free_count));
+    }
+    for (uint32_t slot = 0; slot < *slot_count; slot++)
+        cr_assert(eq(int, wr_bitmap_is_free(&map, slot), !out[slot]));
+    wr_bitmap_check(&map);
+}
+
 /* ---- Threads ----------------------------------------------------------- */
 
 struct worker {
@@ -397,6 +686,47 @@ Test(bitmap, after_threads_came_and_went_every_slot_is_there)
     no_leaks();
 }
 
+static void *
+move_batches(void *user)
+{
+    struct worker *worker = user;
+    struct wr_bitmap_hint hint = { .word = worker->ordinal % 3 };
+    struct prng prng = { worker->ordinal };
+    struct wr_batch held[4];
+    (void)pthread_barrier_wait(worker->start);
+    for (int i = 0; i < 10000; i++) {
+        uint32_t most = 1 + (uint32_t)prng_below(&prng, 64);
+        if (worker->count < 4 && prng_below(&prng, 2) == 0 &&
+            wr_bitmap_take_batch(
+                worker->map, &hint, most, &held[worker->count]))
+            worker->lies += wr_count_bits(held[worker->count++].mask) > most;
+        else if (worker->count > 0)
+            worker->lies += !wr_bitmap_give_batch(
+                worker->map, &hint, &held[--worker->count]);
+    }
+    while (worker->count > 0)
+        worker->lies +=
+            !wr_bitmap_give_batch(worker->map, &hint, &held[--worker->count]);
+    return NULL;
+}
+
+Test(bitmap, after_threads_moved_batches_every_slot_is_there)
+{
+    struct wr_bitmap map = new_map(130);
+    struct wr_bitmap_hint hint = { 0 };
+    struct worker workers[THREADS];
+
+    run_workers(&map, workers, move_batches);
+
+    for (uint32_t i = 0; i < THREADS; i++) {
+        cr_assert(eq(u32, workers[i].lies, 0));
+        free(workers[i].slots);
+    }
+    cr_assert(eq(u32, drain(&map, &hint), 130));
+    wr_bitmap_check(&map);
+    no_leaks();
+}
+
 /* ---- Misuse ------------------------------------------------------------ */
 
 Test(misuse, a_bitmap_with_a_bit_past_its_end_aborts, .signal = SIGABRT)
@@ -459,5 +789,35 @@ Test(misuse, asking_for_a_slot_past_the_end_aborts, .signal = SIGABRT)
     expect_misuse("weir: assertion failed: slot < map->slot_count");
 
     (void)wr_bitmap_is_free(&map, 65);
+}
+
+Test(misuse, a_batch_of_no_slots_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(65);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch;
+    expect_misuse("weir: assertion failed: most >= 1*");
+
+    (void)wr_bitmap_take_batch(&map, &hint, 0, &batch);
+}
+
+Test(misuse, a_batch_of_more_than_a_word_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(65);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch;
+    expect_misuse("weir: assertion failed: most >= 1*");
+
+    (void)wr_bitmap_take_batch(&map, &hint, 65, &batch);
+}
+
+Test(misuse, giving_a_batch_of_a_word_past_the_end_aborts, .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(65);
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch = { 1, 2 };
+    expect_misuse("weir: assertion failed: batch->word < map->word_count");
+
+    (void)wr_bitmap_give_batch(&map, &hint, &batch);
 }
 #endif

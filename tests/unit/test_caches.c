@@ -630,7 +630,7 @@ Test(caches, one_comes_on_again_after_as_many_takes_as_a_sweep_is_worth)
     expect_caches(arena, 1, 1);
     struct weir_buf first = take(arena);
     struct weir_buf second = take(arena);
-    expect_caches(arena, 1, 63);
+    expect_caches(arena, 1, 63); /* of a whole word, for the second */
     weir_buf_drop(&first);
     weir_buf_drop(&second);
     expect_caches(arena, 1, 65);
@@ -638,7 +638,7 @@ Test(caches, one_comes_on_again_after_as_many_takes_as_a_sweep_is_worth)
     close_whole(&arena);
 }
 
-Test(caches, after_every_full_a_thread_takes_256_blocks_past_its_cache)
+Test(caches, after_every_full_a_thread_takes_1024_blocks_past_its_cache)
 {
     enum { COUNT = 1000 };
     static struct weir_buf bufs[COUNT];
@@ -648,7 +648,7 @@ Test(caches, after_every_full_a_thread_takes_256_blocks_past_its_cache)
         cr_assert(eq(sz, take_to_the_end(arena, bufs), COUNT));
         cr_assert(eq(u64, stats_of(arena).sweeps, round));
         drop_all(bufs, COUNT);
-        for (int i = 0; i < 256; i++) {
+        for (int i = 0; i < 1024; i++) {
             expect_caches(arena, 0, 0);
             cr_assert(eq(int, ask(arena), WEIR_OK));
         }
@@ -709,7 +709,7 @@ Test(caches, a_thread_that_begins_in_a_drought_has_its_cache_off)
     struct wr_record *record = wr_record_of(arena);
 
     cr_assert(not(wr_cache_is_on(&record->cache)));
-    cr_assert(eq(u32, record->cache.credit, 256));
+    cr_assert(eq(u32, record->cache.credit, 1024));
     expect_caches(arena, 0, 0);
     (void)wr_and_relaxed(&arena->state, ~(uint32_t)WR_SEARCHING);
     start_keeper(&keeper, arena);

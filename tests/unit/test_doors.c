@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arena/arena.h"
 
+#include "arena/caches.h"
 #include "support/oracle.h"
 #include "support/prng.h"
 #include "support/unit.h"
@@ -346,6 +347,261 @@ Test(doors, a_block_may_come_home_on_another_thread)
     close_whole(&arena);
 }
 
+/* ---- Full is exact ----------------------------------------------------- */
+
+enum { FULL_SIZE = 130 };
+
+static struct weir_buf held[FULL_SIZE];
+
+/* An arena whose blocks are all in `held`, and which knows that it is full. */
+static struct weir_arena *
+open_dry(unsigned flags)
+{
+    struct weir_arena *arena = open_with(&(struct weir_arena_config){
+        .name = "test",
+        .block_size = 64,
+        .block_count = FULL_SIZE,
+        .flags = flags,
+        .spill_bytes_max = 128,
+    });
+    struct weir_buf buf;
+    for (size_t i = 0; i < FULL_SIZE; i++)
+        held[i] = take(arena);
+    cr_assert(zero(u32, wr_load_relaxed(&arena->state)));
+    if ((flags & WEIR_SPILL_FULL) == 0) {
+        cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_FULL));
+        cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
+    }
+    return arena;
+}
+
+static void
+end_dry(struct weir_arena *arena)
+{
+    for (size_t i = 0; i < FULL_SIZE; i++)
+        weir_buf_drop(&held[i]);
+    close_whole(&arena);
+}
+
+/* A free slot that no release has put there: only who searches can find it. */
+static void
+set_free(struct weir_arena *arena, uint32_t slot)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    cr_assert(wr_fixed_give(&arena->fixed, &hint, slot));
+}
+
+static void
+set_taken(struct weir_arena *arena, uint32_t slot)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t taken;
+    cr_assert(wr_fixed_take(&arena->fixed, &hint, &taken));
+    cr_assert(eq(u32, taken, slot));
+}
+
+Test(doors, a_full_arena_stays_full_without_a_search)
+{
+    struct weir_buf buf;
+    struct weir_arena *arena = open_dry(0);
+    struct wr_record *record = wr_record_of(arena);
+    struct wr_bitmap_hint before = { .guess = 5, .word = 2 };
+    record->hint = before;
+    arena->shared.hint = before;
+    set_free(arena, 77);
+
+    for (int i = 0; i < 10; i++) {
+        cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_FULL));
+        cr_assert(eq(int, weir_arena_alloc_barge(arena, 0, &buf), WEIR_FULL));
+    }
+
+    cr_assert(eq(u64, record->hint.guess, 5));
+    cr_assert(eq(u32, record->hint.word, 2));
+    cr_assert(eq(u64, arena->shared.hint.guess, 5));
+    cr_assert(eq(u32, arena->shared.hint.word, 2));
+    cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
+    set_taken(arena, 77);
+    end_dry(arena);
+}
+
+Test(doors, a_release_ends_a_drought)
+{
+    struct weir_arena *arena = open_dry(0);
+
+    for (size_t i = 0; i < FULL_SIZE; i += 7) {
+        weir_buf_drop(&held[i]);
+        cr_assert(zero(u32, wr_load_relaxed(&arena->state)));
+        held[i] = take(arena);
+        cr_assert(eq(int, ask(arena), WEIR_FULL));
+        cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
+    }
+
+    end_dry(arena);
+}
+
+Test(doors, a_release_on_another_thread_ends_a_drought)
+{
+    struct weir_arena *arena = open_dry(0);
+
+    for (size_t i = 0; i < FULL_SIZE; i += 7) {
+        struct hand_over hand_over = { .buf = held[i] };
+        on_thread(drop_there, &hand_over);
+        cr_assert(zero(u32, wr_load_relaxed(&arena->state)));
+        held[i] = take(arena);
+        cr_assert(eq(int, ask(arena), WEIR_FULL));
+    }
+
+    end_dry(arena);
+}
+
+Test(doors, a_slice_released_ends_a_drought)
+{
+    struct weir_slice slice;
+    struct weir_slice clone;
+    struct weir_arena *arena = open_dry(0);
+    cr_assert(eq(int, weir_buf_write(&held[9], "weir", 4), WEIR_OK));
+    weir_buf_freeze(&held[9], &slice);
+    weir_slice_clone(&slice, &clone);
+
+    weir_slice_release(&slice);
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    weir_slice_release(&clone);
+    held[9] = take(arena);
+
+    end_dry(arena);
+}
+
+Test(doors, who_searches_and_finds_leaves_the_state_as_it_was)
+{
+    struct weir_arena *arena = open_dry(0);
+    (void)wr_and_relaxed(&arena->state, ~(uint32_t)WR_DRY);
+    set_free(arena, 77);
+    wr_store_relaxed(&arena->counts[77], 0);
+    struct weir_buf buf;
+    wr_mutex_lock(&arena->mutex);
+
+    bool taken = wr_arena_take_locked(arena, &buf);
+
+    cr_assert(taken);
+    cr_assert(zero(u32, wr_load_relaxed(&arena->state)));
+    cr_assert(not(wr_arena_take_locked(arena, &buf)));
+    cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
+    wr_mutex_unlock(&arena->mutex);
+    cr_assert(eq(u32, wr_owner_slot(buf.owner), 77));
+    wr_arena_count(arena, WR_RELEASES, 1);
+    end_dry(arena);
+}
+
+/* Whoever holds the mutex and finds that somebody else has searched in vain
+   since it looked does not search again. */
+Test(doors, who_finds_it_dry_under_the_mutex_does_not_search)
+{
+    struct weir_buf buf;
+    struct weir_arena *arena = open_dry(0);
+    set_free(arena, 77);
+    wr_mutex_lock(&arena->mutex);
+
+    bool taken = wr_arena_take_locked(arena, &buf);
+
+    wr_mutex_unlock(&arena->mutex);
+    cr_assert(not(taken));
+    set_taken(arena, 77);
+    end_dry(arena);
+}
+
+Test(doors, a_closed_arena_says_so_also_when_it_is_dry)
+{
+    struct weir_bell bell;
+    struct weir_buf buf;
+    struct weir_waiter waiter = { .bell = &bell, .granted = keep_waiting };
+    weir_bell_init(&bell, silent_ring, NULL);
+    struct weir_arena *arena = open_dry(0);
+
+    weir_arena_close(arena);
+
+    cr_assert(ne(u32, wr_load_relaxed(&arena->state) & WR_DRY, 0));
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_CLOSED));
+    cr_assert(eq(int, weir_arena_alloc_barge(arena, 0, &buf), WEIR_CLOSED));
+    cr_assert(eq(int, weir_arena_wait(arena, 0, &waiter), WEIR_CLOSED));
+    cr_assert(eq(u64, stats_of(arena).alloc_fulls, 1));
+    weir_buf_drop(&held[0]);
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_CLOSED));
+    weir_bell_fini(&bell);
+    end_dry(arena);
+}
+
+Test(doors, a_dry_arena_spills_as_a_full_one_does)
+{
+    struct weir_buf spilled[2];
+    struct weir_buf buf;
+    struct weir_arena *arena = open_dry(WEIR_SPILL_FULL);
+
+    spilled[0] = take(arena);
+    cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
+    spilled[1] = take(arena);
+
+    cr_assert(eq(u64, stats_of(arena).spill_fulls, 2));
+    cr_assert(eq(u64, stats_of(arena).spilled_blocks, 2));
+    cr_assert(eq(u64, stats_of(arena).alloc_fulls, 0));
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_FULL));
+    cr_assert(eq(int, weir_arena_alloc_barge(arena, 0, &buf), WEIR_FULL));
+    cr_assert(eq(u64, stats_of(arena).alloc_fulls, 2));
+    weir_buf_drop(&spilled[0]);
+    spilled[0] = take(arena);
+    cr_assert(eq(u64, stats_of(arena).spill_fulls, 3));
+    weir_buf_drop(&spilled[0]);
+    weir_buf_drop(&spilled[1]);
+    end_dry(arena);
+}
+
+struct asker {
+    struct weir_arena *arena;
+    enum weir_status status;
+};
+
+static void *
+ask_ten_times(void *user)
+{
+    struct asker *asker = user;
+    for (int i = 0; i < 10; i++) {
+        asker->status = ask(asker->arena);
+        if (asker->status != WEIR_FULL)
+            break;
+    }
+    return NULL;
+}
+
+Test(doors, every_alloc_that_finds_it_dry_is_counted)
+{
+    struct asker asker = { .arena = open_dry(0) };
+
+    for (uint64_t i = 1; i <= 5; i++) {
+        on_thread(ask_ten_times, &asker);
+        cr_assert(eq(int, asker.status, WEIR_FULL));
+        cr_assert(eq(u64, stats_of(asker.arena).alloc_fulls, 1 + 10 * i));
+    }
+    (void)ask_ten_times(&asker);
+
+    cr_assert(eq(u64, stats_of(asker.arena).alloc_fulls, 61));
+    end_dry(asker.arena);
+}
+
+Test(doors, who_found_it_full_has_seen_all_blocks_out)
+{
+    struct weir_arena *arena = open_arena(64, FULL_SIZE);
+    for (size_t i = 0; i < FULL_SIZE; i++)
+        held[i] = take(arena);
+    cr_assert(eq(u64, arena->blocks_out_peak, 0));
+
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+
+    for (size_t i = 0; i < FULL_SIZE; i++)
+        weir_buf_drop(&held[i]);
+    cr_assert(eq(u64, stats_of(arena).blocks_out, 0));
+    cr_assert(eq(u64, stats_of(arena).blocks_out_peak, FULL_SIZE));
+    close_whole(&arena);
+}
+
 /* ---- Misuse ------------------------------------------------------------ */
 
 Test(misuse, a_block_released_twice_aborts, .signal = SIGABRT)
@@ -593,4 +849,208 @@ Test(misuse, a_handle_of_an_arena_that_is_not_there_aborts, .signal = SIGABRT)
 
     buf.owner = wr_owner_pack(WR_ARENAS_MAX - 1, 0);
     weir_buf_drop(&buf);
+}
+
+/* ---- Misuse of blocks that a thread keeps at hand ---------------------- */
+
+enum { KEPT = 256 };
+
+/* All blocks of an arena; block i is in bufs[i]. */
+static struct weir_arena *
+take_them_all(struct weir_buf *bufs)
+{
+    struct weir_arena *arena = open_arena(64, KEPT);
+    for (uint32_t i = 0; i < KEPT; i++) {
+        bufs[i] = take(arena);
+        cr_assert(eq(u32, wr_owner_slot(bufs[i].owner), i));
+    }
+    return arena;
+}
+
+/* A release that races with another one of the same block has seen the whole
+   weight there too. */
+static void
+race(struct weir_arena *arena, struct weir_buf *copy)
+{
+    wr_store_relaxed(
+        &arena->counts[wr_owner_slot(copy->owner)], WR_WEIGHT_WHOLE);
+    weir_buf_drop(copy);
+}
+
+struct keeper {
+    struct weir_arena *arena;
+    struct weir_buf buf;
+    pthread_barrier_t gate;
+};
+
+static void *
+drop_and_keep(void *user)
+{
+    struct keeper *keeper = user;
+    cr_assert(ne(ptr, wr_record_of(keeper->arena), NULL));
+    weir_buf_drop(&keeper->buf);
+    (void)pthread_barrier_wait(&keeper->gate);
+    (void)pause();
+    return NULL;
+}
+
+/* Another thread gives block 70 back and sleeps; the copy is ours. */
+static struct weir_buf
+have_kept(struct weir_arena *arena, struct weir_buf *bufs)
+{
+    static struct keeper keeper;
+    keeper.arena = arena;
+    keeper.buf = bufs[70];
+    cr_assert(zero(int, pthread_barrier_init(&keeper.gate, NULL, 2)));
+    (void)start_thread(drop_and_keep, &keeper);
+    (void)pthread_barrier_wait(&keeper.gate);
+    return bufs[70];
+}
+
+Test(misuse, a_block_swept_from_another_thread_released_again_aborts,
+    .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = have_kept(arena, bufs);
+    wr_mutex_lock(&arena->mutex);
+    wr_caches_sweep(arena);
+    wr_mutex_unlock(&arena->mutex);
+    cr_assert(wr_bitmap_is_free(&arena->fixed.map, 70));
+    expect_misuse("weir: arena 'test': block 70: released twice");
+
+    weir_buf_drop(&copy);
+}
+
+/* What is not seen at once: the block is out again, and loses its new owner's weight.
+   That one's release tells. */
+Test(misuse, a_block_released_again_when_it_is_out_again_aborts_at_the_next,
+    .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = bufs[70];
+    weir_buf_drop(&bufs[70]);
+    struct weir_buf again = take(arena);
+    cr_assert(eq(u32, wr_owner_slot(again.owner), 70));
+    weir_buf_drop(&copy);
+    expect_misuse("weir: arena 'test': block 70: released twice");
+
+    weir_buf_drop(&again);
+}
+
+Test(misuse, racing_releases_that_meet_on_top_of_a_cache_abort,
+    .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = bufs[70];
+    weir_buf_drop(&bufs[70]);
+    expect_misuse("weir: arena 'test': block 70: released twice");
+
+    race(arena, &copy);
+}
+
+Test(
+    misuse, racing_releases_that_meet_below_in_a_cache_abort, .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = bufs[70];
+    weir_buf_drop(&bufs[70]);
+    weir_buf_drop(&bufs[5]);
+    expect_misuse("weir: arena 'test': block 70: released twice");
+
+    race(arena, &copy);
+}
+
+Test(misuse, racing_releases_that_meet_in_the_bitmap_abort, .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = bufs[70];
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    weir_buf_drop(&bufs[70]);
+    expect_misuse("weir: arena 'test': block 70: released twice");
+
+    race(arena, &copy);
+}
+
+Test(misuse, racing_releases_of_two_threads_abort_when_one_is_swept,
+    .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = have_kept(arena, bufs);
+    race(arena, &copy);
+    expect_misuse("weir: arena 'test': block 70: this block, or one of the 63 "
+                  "behind it, was released twice");
+
+    weir_arena_close(arena);
+}
+
+Test(misuse, racing_releases_of_two_threads_abort_when_one_is_flushed,
+    .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    struct weir_buf copy = bufs[70];
+    weir_buf_drop(&bufs[70]);
+    weir_thread_flush();
+    race(arena, &copy);
+    weir_buf_drop(&bufs[64]);
+    expect_misuse("weir: arena 'test': block 64: this block, or one of the 63 "
+                  "behind it, was released twice");
+
+    weir_thread_flush();
+}
+
+Test(misuse, taking_a_block_that_is_out_aborts, .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_buf buf;
+    struct weir_arena *arena = take_them_all(bufs);
+    weir_buf_drop(&bufs[70]);
+    wr_store_relaxed(&arena->counts[70], WR_WEIGHT_WHOLE);
+    expect_misuse("weir: arena 'test': block 70: released twice, and out");
+
+    cr_assert(eq(int, weir_arena_alloc(arena, 0, &buf), WEIR_OK));
+}
+
+Test(misuse, data_of_another_block_aborts_though_its_word_is_not_at_hand,
+    .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    (void)take_them_all(bufs);
+    weir_buf_drop(&bufs[70]);
+    expect_misuse(
+        "weir: arena 'test': block 5: released with data of another block");
+
+    bufs[5].data = bufs[6].data + 1;
+    weir_buf_drop(&bufs[5]);
+}
+
+Test(misuse, data_of_another_block_aborts_in_a_drought, .signal = SIGABRT)
+{
+    struct weir_buf bufs[KEPT];
+    struct weir_arena *arena = take_them_all(bufs);
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    expect_misuse(
+        "weir: arena 'test': block 5: released with data of another block");
+
+    bufs[5].data = bufs[6].data + 1;
+    weir_buf_drop(&bufs[5]);
+}
+
+Test(misuse, a_slot_past_the_last_of_its_word_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf bufs[70];
+    (void)take_to_the_end(arena, bufs, false);
+    for (size_t i = 0; i < 69; i++)
+        weir_buf_drop(&bufs[i]);
+    expect_misuse("weir: arena 'test': block 70: *the arena has no such block");
+
+    bufs[69].owner = wr_owner_pack(wr_owner_arena(bufs[69].owner), 70);
+    weir_buf_drop(&bufs[69]);
 }

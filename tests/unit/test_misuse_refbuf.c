@@ -830,7 +830,7 @@ race_sole_copies(struct weir_arena *arena)
 Test(misuse, racing_releases_of_a_sole_slice_abort)
 {
     int caught = count_caught(
-        race_sole_copies, "weir: arena 'test': block 0: released twice");
+        race_sole_copies, "weir: arena 'test': block 0: released *");
 
     cr_assert(eq(int, caught, ROUNDS));
 }

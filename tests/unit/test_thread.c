@@ -5,8 +5,11 @@
 
 #include <limits.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 enum { ROUNDS = 20000 };
+
+void __gcov_dump(void) __attribute__((weak));
 
 static struct wr_mutex mutex = WR_MUTEX_INITIAL;
 static int guarded;
@@ -44,6 +47,17 @@ Test(thread, a_mutex_made_at_run_time_can_be_used_and_ended)
     wr_mutex_fini(&made);
 
     no_leaks();
+}
+
+Test(thread, a_mutex_that_is_held_is_not_locked_by_trying)
+{
+    wr_mutex_lock(&mutex);
+    cr_assert(not(wr_mutex_try_lock(&mutex)));
+    wr_mutex_unlock(&mutex);
+
+    cr_assert(wr_mutex_try_lock(&mutex));
+    cr_assert(not(wr_mutex_try_lock(&mutex)));
+    wr_mutex_unlock(&mutex);
 }
 
 static void
@@ -133,6 +147,85 @@ Test(thread, without_a_key_at_exit_says_so)
     while (count > 0)
         (void)pthread_key_delete(keys[--count]);
 }
+
+/* ---- Forks ------------------------------------------------------------- */
+
+static char steps[8];
+
+static void
+note(char step)
+{
+    steps[strlen(steps)] = step;
+}
+
+static void
+note_before(void)
+{
+    note('b');
+}
+
+static void
+note_parent(void)
+{
+    note('p');
+}
+
+static void
+note_child(void)
+{
+    note('c');
+}
+
+/* How a child of this process ends. */
+static int
+fork_and_run(int (*run)(void))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        int result = run();
+        if (__gcov_dump != NULL)
+            __gcov_dump();
+        _exit(result);
+    }
+    int how = -1;
+    cr_assert(eq(int, waitpid(child, &how, 0), child));
+    return how;
+}
+
+static int
+child_has_noted(void)
+{
+    return strcmp(steps, "bc");
+}
+
+Test(thread, who_forks_is_told_before_and_after_in_both_processes)
+{
+    cr_assert(wr_thread_at_fork(note_before, note_parent, note_child));
+
+    cr_assert(zero(int, fork_and_run(child_has_noted)));
+
+    expect_text(steps, "bp");
+}
+
+static int
+end_a_thread(void)
+{
+    pthread_t thread;
+    return pthread_create(&thread, NULL, ask_once, NULL) != 0 ||
+           pthread_join(thread, NULL) != 0 || ends != 1;
+}
+
+Test(thread, threads_of_a_child_end_as_others_do)
+{
+    cr_assert(wr_thread_at_fork(note_before, note_parent, note_child));
+    cr_assert(wr_thread_at_exit(on_end));
+
+    cr_assert(zero(int, fork_and_run(end_a_thread)));
+
+    cr_assert(eq(int, ends, 0));
+}
+
+/* ---- Misuse ------------------------------------------------------------ */
 
 static void
 make_strict(struct wr_mutex *strict)

@@ -20,7 +20,7 @@ static void
 open_cache(void)
 {
     wr_cache_init(&cache);
-    wr_cache_turn_on(&cache, WR_WORD_BITS);
+    wr_cache_turn_on(&cache, WR_WORD_BITS, WR_CACHE_DEPTH);
 }
 
 static void
@@ -77,7 +77,7 @@ Test(thread_cache, a_new_one_is_empty_and_off)
     cr_assert(eq(u32, wr_cache_word(&cache), WR_NO_WORD));
     for (uint32_t i = 0; i < BATCHES; i++)
         cr_assert(zero(u64, wr_cache_batch(&cache, i).mask));
-    wr_cache_turn_on(&cache, 1);
+    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
     cr_assert(wr_cache_is_on(&cache));
     expect_empty();
 }
@@ -361,7 +361,7 @@ Test(thread_cache, only_one_that_is_on_can_be_stopped)
     cr_assert(not(wr_cache_stop(&cache)));
     cr_assert(not(wr_cache_is_stopped(&cache)));
 
-    wr_cache_turn_on(&cache, 1);
+    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
     cr_assert(wr_cache_stop(&cache));
     cr_assert(not(wr_cache_stop(&cache)));
     cr_assert(wr_cache_is_stopped(&cache));
@@ -418,7 +418,7 @@ Test(thread_cache, a_sweep_of_nothing_has_stolen_nothing)
     fill(0, 3);
     (void)sweep();
     wr_cache_clear(&cache);
-    wr_cache_turn_on(&cache, 1);
+    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
 
     (void)sweep();
 
@@ -445,7 +445,7 @@ Test(thread_cache, one_that_was_turned_on_again_is_as_new)
     (void)sweep();
     wr_cache_clear(&cache);
 
-    wr_cache_turn_on(&cache, 17);
+    wr_cache_turn_on(&cache, 17, WR_CACHE_DEPTH);
 
     cr_assert(wr_cache_is_on(&cache));
     cr_assert(eq(u32, cache.batch_max, 17));
@@ -589,7 +589,7 @@ step_sweep(void)
     for (uint32_t slot = 0; slot < SLOTS; slot++)
         cr_assert(eq(int, was_stolen(slot),
             slot / 64 == top.word && (top.mask >> slot % 64 & 1) != 0));
-    wr_cache_turn_on(&cache, 64);
+    wr_cache_turn_on(&cache, 64, WR_CACHE_DEPTH);
 }
 
 Test(thread_cache, random_walk_agrees_with_the_naive_set)
@@ -655,10 +655,10 @@ Test(misuse, a_batch_of_a_cache_beyond_the_last_aborts, .signal = SIGABRT)
 Test(misuse, turning_on_a_cache_that_has_blocks_aborts, .signal = SIGABRT)
 {
     wr_cache_init(&cache);
-    wr_cache_turn_on(&cache, 1);
+    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
     fill(0, 1);
     expect_misuse("weir: assertion failed: wr_cache_word(cache) == *");
 
-    wr_cache_turn_on(&cache, 1);
+    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
 }
 #endif

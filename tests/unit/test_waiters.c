@@ -41,7 +41,6 @@ give_quietly(struct weir_arena *arena, struct weir_buf *buf)
     cr_assert(wr_fixed_give(&arena->fixed, &hint, wr_owner_slot(buf->owner)));
     (void)wr_and_relaxed(&arena->state, ~(uint32_t)(WR_SEARCHING | WR_DRY));
     wr_arena_count(arena, WR_RELEASES, 1);
-    wr_arena_count(arena, WR_RELEASES, 1);
     *buf = (struct weir_buf){ 0 };
 }
 
@@ -771,6 +770,78 @@ Test(waiters, granted_may_close_the_arena)
     expect_served("abc");
     cr_assert(eq(int, guests[2].status, WEIR_CLOSED));
     weir_buf_drop(&guests[0].waiter.buf);
+    end(arena);
+}
+
+/* ---- A block, or the end, that comes between asking and queueing -------- */
+
+static pthread_barrier_t gate;
+
+static void *
+wait_there(void *user)
+{
+    struct guest *guest = user;
+    struct weir_arena *arena = guest->waiter.arena;
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    (void)pthread_barrier_wait(&gate);
+    (void)pthread_barrier_wait(&gate);
+    guest->status = weir_arena_wait(arena, 0, &guest->waiter);
+    return NULL;
+}
+
+/* A guest that has found a dry arena full and is about to queue: the mutex is
+   held. */
+static pthread_t
+start_to_wait(struct weir_arena *arena)
+{
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
+    cr_assert(zero(int, pthread_barrier_init(&gate, NULL, 2)));
+    invite(&guests[0], 'a', &bell);
+    guests[0].waiter.arena = arena;
+    pthread_t thread = start_thread(wait_there, &guests[0]);
+    (void)pthread_barrier_wait(&gate);
+    wr_mutex_lock(&arena->mutex);
+    uint64_t fulls = wr_record_sum(arena, WR_ALLOC_FULLS);
+    (void)pthread_barrier_wait(&gate);
+    while (wr_record_sum(arena, WR_ALLOC_FULLS) == fulls)
+        (void)usleep(100);
+    return thread;
+}
+
+Test(waiters, a_block_that_comes_back_before_the_queue_is_taken_at_once)
+{
+    struct weir_buf held[2];
+    struct weir_arena *arena = open_full(2, held);
+    pthread_t thread = start_to_wait(arena);
+
+    weir_buf_drop(&held[1]);
+    wr_mutex_unlock(&arena->mutex);
+    join_thread(thread);
+
+    cr_assert(eq(int, guests[0].status, WEIR_OK));
+    cr_assert(eq(int, guests[0].runs, 0));
+    cr_assert(eq(u64, stats_of(arena).waits, 0));
+    cr_assert(eq(u64, stats_of(arena).waiting, 0));
+    cr_assert(zero(u32, wr_load_relaxed(&arena->state) & WR_WAITING));
+    weir_buf_drop(&guests[0].waiter.buf);
+    weir_buf_drop(&held[0]);
+    end(arena);
+}
+
+Test(waiters, an_arena_closed_before_the_queue_is_closed_for_who_waits)
+{
+    struct weir_buf held;
+    struct weir_arena *arena = open_full(1, &held);
+    pthread_t thread = start_to_wait(arena);
+
+    (void)wr_or_relaxed(&arena->state, WR_CLOSED);
+    wr_mutex_unlock(&arena->mutex);
+    join_thread(thread);
+
+    cr_assert(eq(int, guests[0].status, WEIR_CLOSED));
+    cr_assert(eq(u64, stats_of(arena).waits, 0));
+    weir_buf_drop(&held);
     end(arena);
 }
 

@@ -8,6 +8,7 @@
 #include "support/refbuf.h"
 #include "support/walk_model.h"
 
+#include "arena/caches.h"
 #include "refbuf/refs.h"
 
 #include <criterion/parameterized.h>
@@ -17,7 +18,7 @@
 
 enum {
     STEPS = 10000,
-    LIVE = 5, /* arenas at a time */
+    LIVE = 7, /* arenas at a time */
     ARENAS = 60,
     BUFS = 10,
     SLICES = 40,
@@ -40,6 +41,12 @@ static const struct weir_arena_config configs[LIVE] = {
     { .name = "both",
         .block_size = 64,
         .block_count = 2,
+        .flags = WEIR_SPILL_GROW | WEIR_SPILL_FULL,
+        .spill_bytes_max = 2000 },
+    { .name = "cached", .block_size = 128, .block_count = 70 },
+    { .name = "cached and grows",
+        .block_size = 64,
+        .block_count = 64,
         .flags = WEIR_SPILL_GROW | WEIR_SPILL_FULL,
         .spill_bytes_max = 2000 },
 };
@@ -189,6 +196,21 @@ close_arena(void)
     struct walk_arena *arena = walk.live[below(LIVE)];
     weir_arena_close(arena->real);
     arena->model.closed = true;
+}
+
+static void
+flush_thread(void)
+{
+    weir_thread_flush();
+}
+
+static void
+sweep_caches(void)
+{
+    struct weir_arena *arena = walk.live[below(LIVE)]->real;
+    wr_mutex_lock(&arena->mutex);
+    wr_caches_sweep(arena);
+    wr_mutex_unlock(&arena->mutex);
 }
 
 /* ---- Bufs -------------------------------------------------------------- */
@@ -691,6 +713,8 @@ static const struct {
 } operations[] = {
     { "renew", renew_arena, 2 },
     { "close", close_arena, 1 },
+    { "flush", flush_thread, 1 },
+    { "sweep", sweep_caches, 1 },
     { "alloc", alloc_buf, 12 },
     { "write", write_buf, 12 },
     { "commit", commit_buf, 6 },

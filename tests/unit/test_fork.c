@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+#include "arena/arena.h"
+
+#include "support/unit.h"
+#include "support/waiting.h"
+
+#include <sys/wait.h>
+
+enum { COUNT = 300, OUT = 10, SLEEPERS = 3 };
+
+void __gcov_dump(void) __attribute__((weak));
+
+/* ---- Children ---------------------------------------------------------- */
+
+/* In a child: what must be true, or it ends with `line`. */
+static void
+need(bool truth, int line)
+{
+    if (truth)
+        return;
+    (void)fprintf(stderr, "fork: line %d in the child\n", line);
+    _exit(1);
+}
+
+#define NEED(truth) need((truth), __LINE__)
+
+static void
+expect_good_child(void (*run)(void))
+{
+    pid_t child = fork();
+    cr_assert(ge(int, child, 0));
+    if (child == 0) {
+        run();
+        if (__gcov_dump != NULL)
+            __gcov_dump();
+        _exit(0);
+    }
+    int how = 0;
+    cr_assert(eq(int, waitpid(child, &how, 0), child));
+    cr_assert(eq(int, how, 0));
+}
+
+/* ---- A parent with threads --------------------------------------------- */
+
+static struct weir_arena *arena;
+static struct weir_buf out[COUNT];
+static pthread_barrier_t gate;
+static pthread_t sleepers[SLEEPERS];
+
+static void *
+sleep_with_blocks(void *user)
+{
+    struct weir_buf *buf = user;
+    *buf = take(arena);
+    cr_assert(eq(int, ask(arena), WEIR_OK));
+    (void)pthread_barrier_wait(&gate);
+    (void)pthread_barrier_wait(&gate);
+    weir_buf_drop(buf);
+    return NULL;
+}
+
+/* Blocks 0 to OUT - 1 of `out` are ours, the next ones the sleepers', and all of
+   us have free blocks at hand. */
+static void
+begin(void)
+{
+    arena = open_arena(64, COUNT);
+    for (size_t i = 0; i < OUT; i++)
+        out[i] = take(arena);
+    cr_assert(zero(int, pthread_barrier_init(&gate, NULL, SLEEPERS + 1)));
+    for (size_t i = 0; i < SLEEPERS; i++)
+        sleepers[i] = start_thread(sleep_with_blocks, &out[OUT + i]);
+    (void)pthread_barrier_wait(&gate);
+    cr_assert(eq(u64, stats_of(arena).blocks_out, OUT + SLEEPERS));
+    weir_arena_check(arena);
+}
+
+static void
+end(void)
+{
+    (void)pthread_barrier_wait(&gate);
+    for (size_t i = 0; i < SLEEPERS; i++)
+        join_thread(sleepers[i]);
+    for (size_t i = 0; i < OUT; i++)
+        weir_buf_drop(&out[i]);
+    close_whole(&arena);
+}
+
+/* Till the only thread has free blocks at hand, where threads may. */
+static void
+ask_often(void)
+{
+    for (uint32_t i = 0; i <= arena->drought_length; i++)
+        NEED(ask(arena) == WEIR_OK);
+    NEED(stats_of(arena).caches == (arena->caching == WEIR_CACHING_ON));
+}
+
+static void
+take_the_rest_and_drop_all(void)
+{
+    struct weir_buf bufs[COUNT];
+    size_t count = 0;
+    ask_often();
+    while (weir_arena_alloc(arena, 0, &bufs[count]) == WEIR_OK)
+        count++;
+    NEED(count == COUNT - OUT - SLEEPERS);
+    NEED(stats_of(arena).blocks_out == COUNT);
+    while (count > 0)
+        weir_buf_drop(&bufs[--count]);
+    for (size_t i = 0; i < OUT + SLEEPERS; i++)
+        weir_buf_drop(&out[i]);
+    struct weir_stats stats = stats_of(arena);
+    NEED(stats.blocks_out == 0);
+    NEED(stats.allocs == stats.releases);
+    weir_arena_check(arena);
+    weir_arena_destroy(&arena);
+}
+
+Test(fork, a_child_has_all_blocks_that_were_not_out)
+{
+    begin();
+
+    expect_good_child(take_the_rest_and_drop_all);
+
+    end();
+}
+
+Test(fork, the_parent_goes_on_as_if_nothing_had_been)
+{
+    struct weir_buf rest[COUNT];
+    size_t count = 0;
+    begin();
+    struct weir_stats before = stats_of(arena);
+
+    expect_good_child(take_the_rest_and_drop_all);
+
+    struct weir_stats after = stats_of(arena);
+    cr_assert(eq(u64, after.allocs, before.allocs));
+    cr_assert(eq(u64, after.releases, before.releases));
+    cr_assert(eq(u64, after.blocks_out, OUT + SLEEPERS));
+    cr_assert(eq(u32, arena->record_count, SLEEPERS + 1));
+    weir_arena_check(arena);
+    while (weir_arena_alloc(arena, 0, &rest[count]) == WEIR_OK)
+        count++;
+    cr_assert(eq(sz, count, COUNT - OUT - SLEEPERS));
+    while (count > 0)
+        weir_buf_drop(&rest[--count]);
+    end();
+}
+
+static void
+expect_one_record(void)
+{
+    struct weir_stats stats = stats_of(arena);
+    NEED(arena->record_count == 1);
+    NEED(arena->records == wr_record_of(arena));
+    NEED(arena->records->next == NULL);
+    NEED(stats.releases == SLEEPERS);
+    NEED(stats.allocs == OUT + 2 * SLEEPERS);
+    NEED(stats.caches == 0);
+}
+
+Test(fork, a_child_has_the_counts_of_threads_that_it_has_not)
+{
+    begin();
+
+    expect_good_child(expect_one_record);
+
+    end();
+}
+
+static void
+fork_again(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        take_the_rest_and_drop_all();
+        _exit(0);
+    }
+    int how = 1;
+    NEED(child > 0);
+    NEED(waitpid(child, &how, 0) == child);
+    NEED(how == 0);
+    take_the_rest_and_drop_all();
+}
+
+Test(fork, a_child_may_have_children)
+{
+    begin();
+
+    expect_good_child(fork_again);
+
+    end();
+}
+
+static void *
+ask_and_end(void *unused)
+{
+    NEED(ask(arena) == WEIR_OK);
+    return unused;
+}
+
+static void
+start_threads(void)
+{
+    for (int i = 0; i < 3; i++) {
+        pthread_t thread;
+        NEED(pthread_create(&thread, NULL, ask_and_end, NULL) == 0);
+        NEED(pthread_join(thread, NULL) == 0);
+        NEED(arena->record_count == 1);
+    }
+    take_the_rest_and_drop_all();
+}
+
+Test(fork, a_child_may_have_threads_that_end)
+{
+    begin();
+
+    expect_good_child(start_threads);
+
+    end();
+}
+
+static void
+create_and_destroy(void)
+{
+    struct weir_arena *another;
+    NEED(weir_arena_create(NULL, &another) == WEIR_OK);
+    NEED(ask(another) == WEIR_OK);
+    weir_arena_check(another);
+    weir_arena_destroy(&another);
+    take_the_rest_and_drop_all();
+}
+
+Test(fork, a_child_may_create_arenas_in_the_place_of_dead_ones)
+{
+    begin();
+    struct weir_arena *dead[2] = { open_arena(64, 100), open_arena(64, 100) };
+    weir_arena_destroy(&dead[0]);
+    weir_arena_destroy(&dead[1]);
+
+    expect_good_child(create_and_destroy);
+
+    end();
+}
+
+static void *
+fork_there(void *unused)
+{
+    expect_good_child(take_the_rest_and_drop_all);
+    return unused;
+}
+
+Test(fork, a_thread_that_never_used_the_arena_may_fork)
+{
+    begin();
+
+    on_thread(fork_there, NULL);
+
+    end();
+}
+
+/* ---- Ends -------------------------------------------------------------- */
+
+static struct iovec memory;
+
+static void
+drop_the_last(void)
+{
+    NEED(is_mapped(memory.iov_base, memory.iov_len));
+    weir_buf_drop(&out[0]);
+    NEED(!is_mapped(memory.iov_base, memory.iov_len));
+}
+
+Test(fork, a_dying_arena_goes_with_its_last_block_in_each_process)
+{
+    arena = open_arena(64, COUNT);
+    weir_arena_memory(arena, &memory);
+    out[0] = take(arena);
+    weir_arena_destroy(&arena);
+
+    expect_good_child(drop_the_last);
+
+    cr_assert(is_mapped(memory.iov_base, memory.iov_len));
+    weir_buf_drop(&out[0]);
+    cr_assert(not(is_mapped(memory.iov_base, memory.iov_len)));
+    no_leaks();
+}
+
+static void
+drop_and_take(void)
+{
+    struct weir_buf buf;
+    NEED(weir_arena_alloc(arena, 0, &buf) == WEIR_FULL);
+    weir_buf_drop(&out[0]);
+    NEED(weir_arena_alloc(arena, 0, &out[0]) == WEIR_OK);
+    NEED(weir_arena_alloc(arena, 0, &buf) == WEIR_FULL);
+}
+
+Test(fork, a_full_arena_is_full_in_the_child_until_a_release_there)
+{
+    arena = open_arena(64, COUNT);
+    for (size_t i = 0; i < COUNT; i++)
+        out[i] = take(arena);
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+
+    expect_good_child(drop_and_take);
+
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    for (size_t i = 0; i < COUNT; i++)
+        weir_buf_drop(&out[i]);
+    close_whole(&arena);
+}
+
+/* ---- Waiters ----------------------------------------------------------- */
+
+static struct weir_bell bell;
+static struct guest guests[3];
+
+static void
+find_nobody_waiting(void)
+{
+    struct weir_stats stats = stats_of(arena);
+    NEED(stats.waiting == 0);
+    NEED(stats.waits == 3);
+    NEED(stats.cancels == 3);
+    weir_buf_drop(&out[0]);
+    NEED(served.rings == 0);
+    NEED(ask(arena) == WEIR_OK);
+    NEED(weir_waiter_cancel(&guests[1].waiter) == WEIR_OK);
+    NEED(stats_of(arena).cancels == 3);
+    weir_buf_drop(&out[1]);
+    weir_arena_check(arena);
+    weir_arena_destroy(&arena);
+}
+
+Test(fork, waiters_are_the_parents)
+{
+    arena = open_arena(64, 2);
+    out[0] = take(arena);
+    out[1] = take(arena);
+    open_bell(&bell);
+    queue_guests(arena, &bell, guests, 3);
+
+    expect_good_child(find_nobody_waiting);
+
+    cr_assert(eq(u64, stats_of(arena).waiting, 3));
+    cr_assert(eq(u64, stats_of(arena).cancels, 0));
+    weir_buf_drop(&out[0]);
+    weir_buf_drop(&out[1]);
+    cr_assert(eq(sz, weir_bell_drain(&bell, 0), 2));
+    expect_served("ab");
+    weir_buf_drop(&guests[0].waiter.buf);
+    cr_assert(eq(sz, weir_bell_drain(&bell, 0), 1));
+    weir_buf_drop(&guests[1].waiter.buf);
+    weir_buf_drop(&guests[2].waiter.buf);
+    weir_bell_fini(&bell);
+    close_whole(&arena);
+}
