@@ -3,7 +3,7 @@
  * bench_handoff: what does a message cost that ends on another thread?
  *
  *     producer                                consumer
- *     alloc, write 64, freeze ──▶ ring ──▶ read 64, release
+ *     alloc, write, freeze ──▶ ring ──▶ read, release
  *
  * Idea
  *   One thread makes messages, another reads and releases them, so every block
@@ -11,12 +11,16 @@
  *   handles with one producer and one consumer, each of whom keeps the other's
  *   position until it has to look again. Positions are published every 32
  *   items, or with every item (burst 1, where the two cores move in lock-step
- *   and the number is that of the ring).
+ *   and the number is that of the ring). A message is 64 bytes, or 4 KiB.
  *
  *   Two floors: the ring alone, moving 24 bytes an item, and F, the ring with
  *   the payload written and read but nothing allocated, its blocks used in
- *   turn. What a candidate costs beyond F is its own. Times are wall clock, per
- *   item; they need both cores, so judge them by the quartile of a quiet run.
+ *   turn: 2048 of them for short messages, since a line that the consumer has
+ *   just read is dear to write again; and as few as the ring allows for 4 KiB,
+ *   where their number decides which cache holds them. So either floor is the
+ *   lower one. What a candidate costs beyond F is its own. Times are wall clock,
+ *   per item; they need both cores, so judge them by the quartile of a quiet
+ *   run.
  *
  * Limits
  *   The ring never holds more than a quarter of the blocks, so alloc finds one;
@@ -37,7 +41,8 @@ enum {
     FLOOR_BLOCKS = 2048,
     FLOOR_STRIDE = BLOCK + 64,
     LINE = 64,
-    SPINS = 4096
+    SPINS = 4096,
+    LONG_WINDOW_US = 1000 /* some rounds of the ring with 4 KiB too */
 };
 
 /* ---- The ring ---------------------------------------------------------- */
@@ -125,20 +130,40 @@ struct handoff {
     struct ring ring;
     struct weir_arena *arena;
     struct bench_peer peer;
-    uint8_t *blocks;
+    size_t size;        /* of a message: MESSAGE or BLOCK */
+    size_t block_count; /* of the floor's blocks that are used in turn */
 };
 
-static uint8_t message[MESSAGE];
+static uint8_t message[BLOCK];
+static uint8_t floor_blocks[FLOOR_BLOCKS][FLOOR_STRIDE];
+
+/* Sizes the compiler knows, so that 64 bytes are some registers. */
+static inline void
+write_message(void *data, size_t size)
+{
+    if (size == MESSAGE)
+        memcpy(data, message, MESSAGE);
+    else
+        memcpy(data, message, BLOCK);
+}
+
+static inline uint64_t
+sum_words(const uint8_t *data, size_t size)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, data + i, sizeof(word));
+        sum += word;
+    }
+    return sum;
+}
 
 static inline void
-read_message(const void *data)
+read_message(const void *data, size_t size)
 {
-    uint64_t words[MESSAGE / sizeof(uint64_t)];
-    uint64_t sum = 0;
-    memcpy(words, data, sizeof(words));
-    for (size_t i = 0; i < MESSAGE / sizeof(uint64_t); i++)
-        sum += words[i];
-    bench_keep(sum);
+    bench_keep(
+        size == MESSAGE ? sum_words(data, MESSAGE) : sum_words(data, BLOCK));
 }
 
 static void
@@ -166,14 +191,13 @@ ring_payload(void *state, unsigned thread, size_t n)
     struct end *end = thread == 0 ? &ring->consumer : &ring->producer;
     for (size_t i = 0; i < n; i++) {
         if (thread == 0) {
-            read_message(ring_item(ring)->counted.data);
+            read_message(ring_item(ring)->counted.data, handoff->size);
         } else {
             union item *item = ring_room(ring);
-            uint8_t *data =
-                handoff->blocks + end->next % FLOOR_BLOCKS * FLOOR_STRIDE;
-            memcpy(data, message, MESSAGE);
+            uint8_t *data = floor_blocks[end->next % handoff->block_count];
+            write_message(data, handoff->size);
             item->counted =
-                (struct counted_slice){ .data = data, .len = MESSAGE };
+                (struct counted_slice){ .data = data, .len = handoff->size };
         }
         ring_step(ring, end);
     }
@@ -184,12 +208,13 @@ static void
 weir_produce(struct handoff *handoff, size_t n)
 {
     struct ring *ring = &handoff->ring;
+    const size_t size = handoff->size;
     for (size_t i = 0; i < n; i++) {
         struct weir_buf buf;
         while (weir_arena_alloc(handoff->arena, BLOCK, &buf) != WEIR_OK)
             sched_yield();
-        memcpy(weir_buf_tail(&buf), message, MESSAGE);
-        weir_buf_commit(&buf, MESSAGE);
+        write_message(weir_buf_tail(&buf), size);
+        weir_buf_commit(&buf, size);
         weir_buf_freeze(&buf, &ring_room(ring)->slice);
         ring_step(ring, &ring->producer);
     }
@@ -203,7 +228,7 @@ weir_consume(struct handoff *handoff, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct weir_slice slice = ring_item(ring)->slice;
         ring_step(ring, &ring->consumer);
-        read_message(weir_slice_data(&slice));
+        read_message(weir_slice_data(&slice), handoff->size);
         weir_slice_release(&slice);
     }
     publish(&ring->consumer);
@@ -225,8 +250,8 @@ counted_produce(struct handoff *handoff, size_t n)
     struct ring *ring = &handoff->ring;
     for (size_t i = 0; i < n; i++) {
         struct counted *counted = counted_alloc(&peer, BLOCK);
-        memcpy(counted->data, message, MESSAGE);
-        counted_freeze(counted, MESSAGE, &ring_room(ring)->counted);
+        write_message(counted->data, handoff->size);
+        counted_freeze(counted, handoff->size, &ring_room(ring)->counted);
         ring_step(ring, &ring->producer);
     }
     publish(&ring->producer);
@@ -240,7 +265,7 @@ counted_consume(struct handoff *handoff, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct counted_slice slice = ring_item(ring)->counted;
         ring_step(ring, &ring->consumer);
-        read_message(slice.data);
+        read_message(slice.data, handoff->size);
         counted_release(&peer, slice.owner);
     }
     publish(&ring->consumer);
@@ -255,74 +280,115 @@ counted_handoff(void *state, unsigned thread, size_t n)
         counted_produce(state, n);
 }
 
-/* ---- The question, for one burst --------------------------------------- */
+/* ---- The questions ----------------------------------------------------- */
 
-/* Both floors, weir and the peers; a ring for each. */
-struct field {
-    struct handoff floors[2];
-    struct handoff weir;
-    struct handoff peers[BENCH_PEER_COUNT];
+/* A question, weir's goal in F, and how many times as much as weir's a peer's
+   answer has to be at least. 0: no goal. */
+static const struct question {
+    const char *name;
+    size_t burst;
+    size_t size;
+    size_t floor_blocks;
+    unsigned window_us;
+    const char *goal;
+    double goal_f;
+    double least[BENCH_PEER_COUNT];
+} questions[] = {
+    { "hand-off, burst 32", 32, MESSAGE, FLOOR_BLOCKS, 0, "G5", 1.15,
+        { [BENCH_GLIBC] = 15, [BENCH_MIMALLOC] = 9, [BENCH_JEMALLOC] = 15 } },
+    { "hand-off, burst 1", 1, MESSAGE, FLOOR_BLOCKS, 0, NULL, 0, { 0 } },
+    { "hand-off of 4 KiB, burst 32", 32, BLOCK, RING, LONG_WINDOW_US, "G6",
+        1.15, { 0 } },
 };
 
-static uint8_t floor_blocks[FLOOR_BLOCKS * FLOOR_STRIDE];
+enum { QUESTIONS = sizeof(questions) / sizeof(questions[0]) };
 
-static void
-ask_peers(struct field *field, const char *name, size_t burst,
+/* Both floors, weir with and without caches, and the peers; a ring for each. */
+enum {
+    ALONE,
+    PAYLOAD,
+    CACHED,
+    UNCACHED,
+    PEERS,
+    ALL = PEERS + BENCH_PEER_COUNT
+};
+
+static struct handoff handoffs[QUESTIONS][ALL];
+
+/* The case of a question; the caller adds what it is compared with. */
+static struct bench_case
+prepare(const struct question *question, struct handoff *handoff,
+    const char *candidate, bench_loop_fn *loop)
+{
+    ring_init(&handoff->ring, question->burst);
+    handoff->size = question->size;
+    return (struct bench_case){ .name = question->name,
+        .candidate = candidate,
+        .loop = loop,
+        .state = handoff,
+        .threads = 2,
+        .window_us = question->window_us,
+        .goal = question->goal };
+}
+
+static const struct bench_case *
+ask_floors(const struct question *question, struct handoff *all)
+{
+    struct bench_case one =
+        prepare(question, &all[ALONE], "the ring alone", ring_only);
+    bench_add(&one);
+    all[PAYLOAD].block_count = question->floor_blocks;
+    one = prepare(question, &all[PAYLOAD], "F, ring and payload", ring_payload);
+    return bench_add(&one);
+}
+
+static const struct bench_case *
+ask_weir(const struct question *question, struct handoff *all,
     const struct bench_case *floor)
 {
-    struct bench_peer *peers = bench_peers();
-    for (size_t i = 0; i < BENCH_PEER_COUNT; i++) {
-        ring_init(&field->peers[i].ring, burst);
-        field->peers[i].peer = peers[i];
-        bench_add(&(struct bench_case){ .name = name,
-            .candidate = peers[i].name,
-            .loop = counted_handoff,
-            .state = &field->peers[i],
-            .threads = 2,
-            .base = floor,
-            .skipped = peers[i].skipped });
-    }
+    all[CACHED].arena = bench_arena(BLOCKS, BLOCK, WEIR_PREFAULT);
+    all[UNCACHED].arena =
+        bench_arena(BLOCKS, BLOCK, WEIR_PREFAULT | WEIR_NO_CACHE);
+    struct bench_case one =
+        prepare(question, &all[CACHED], "weir", weir_handoff);
+    one.base = floor;
+    one.goal_base = question->goal_f;
+    const struct bench_case *weir = bench_add(&one);
+    one = prepare(question, &all[UNCACHED], "weir, no cache", weir_handoff);
+    one.base = floor;
+    bench_add(&one);
+    return weir;
 }
 
 static void
-ask(struct field *field, const char *name, size_t burst)
+ask(const struct question *question, struct handoff *all)
 {
-    ring_init(&field->floors[0].ring, burst);
-    ring_init(&field->floors[1].ring, burst);
-    ring_init(&field->weir.ring, burst);
-    field->floors[1].blocks = floor_blocks;
-    field->weir.arena = bench_arena(BLOCKS, BLOCK, WEIR_PREFAULT);
-
-    bench_add(&(struct bench_case){ .name = name,
-        .candidate = "the ring alone",
-        .loop = ring_only,
-        .state = &field->floors[0],
-        .threads = 2 });
-    const struct bench_case *floor =
-        bench_add(&(struct bench_case){ .name = name,
-            .candidate = "F, ring and payload",
-            .loop = ring_payload,
-            .state = &field->floors[1],
-            .threads = 2 });
-    bench_add(&(struct bench_case){ .name = name,
-        .candidate = "weir",
-        .loop = weir_handoff,
-        .state = &field->weir,
-        .threads = 2,
-        .base = floor });
-    ask_peers(field, name, burst, floor);
+    struct bench_peer *peers = bench_peers();
+    const struct bench_case *floor = ask_floors(question, all);
+    const struct bench_case *weir = ask_weir(question, all, floor);
+    for (size_t i = 0; i < BENCH_PEER_COUNT; i++) {
+        struct handoff *handoff = &all[PEERS + i];
+        struct bench_case one =
+            prepare(question, handoff, peers[i].name, counted_handoff);
+        handoff->peer = peers[i];
+        one.base = weir;
+        one.goal_least = question->least[i];
+        one.skipped = peers[i].skipped;
+        bench_add(&one);
+    }
 }
 
 int
 main(int argc, char **argv)
 {
-    static struct field fields[2];
     bench_start("handoff", argc, argv);
     memset(floor_blocks, 1, sizeof(floor_blocks)); /* touch every page */
-    ask(&fields[0], "hand-off, burst 32", 32);
-    ask(&fields[1], "hand-off, burst 1", 1);
+    for (size_t i = 0; i < QUESTIONS; i++)
+        ask(&questions[i], handoffs[i]);
     int status = bench_run();
-    bench_arena_end(&fields[0].weir.arena);
-    bench_arena_end(&fields[1].weir.arena);
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        bench_arena_end(&handoffs[i][CACHED].arena);
+        bench_arena_end(&handoffs[i][UNCACHED].arena);
+    }
     return status;
 }

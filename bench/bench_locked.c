@@ -1,47 +1,54 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_locked: how many locked instructions does each call take?
+ * bench_locked: how many locked instructions does each call take, and how many
+ * writes to lines that another thread writes?
  *
  * Idea
- *   The library's atomics have names (src/base/atomic.h). Compiled together
- *   with this file and WEIR_COUNT_ATOMICS, each locked one adds to a counter of
- *   its thread. So this counts where the other benches measure, and the answer
- *   is the same on every machine, however busy.
+ *   This counts where the other benches measure (counting.c), so the answer is
+ *   the same on every machine, however busy. It is the proof of scaling that
+ *   two processors can give, and the gate that every change has to pass.
  *
- *   Every call is made a few hundred times on a warm arena. Printed are the
- *   average and the most of any single call. The goals are the promises of
- *   weir.h: freezing, cutting, and the first 40 clones of a handle take none,
- *   ever; alloc and release together at most 2, and the full cycle, with one
- *   clone, at most 3, on average, whichever of the two is released last.
+ *   Everything is done by two threads on one arena, in turns. A scenario is
+ *   done once to warm up, then some hundred times. Printed are the locked
+ *   instructions of an operation on average, the most that were counted at
+ *   once, the writes of an operation to cache lines that both threads write,
+ *   and, for hand-offs, those for which the line had to move. In a hand-off the
+ *   byte that says whether a block is out is written by both threads, without a
+ *   lock; 64 blocks have theirs in one line. The goals are the promises of
+ *   weir.h and of bench/README.md.
  *
  * Limits
- *   One thread, so no exchange ever fails. Mutexes are the system's and are not
- *   counted. Built without the counter it says so and exits with 77; exits with
- *   1 if a goal is missed.
+ *   Threads in turns: no exchange ever fails. Built without the counter it says
+ *   so and exits with 77; exits with 1 if a goal is missed.
  */
+#include "counting.h"
+
 #include <weir/weir.h>
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #ifdef WEIR_COUNT_ATOMICS
 
-extern __thread unsigned long wr_locked_count; /* of base/atomic.h */
-
-enum { BLOCKS = 256, TIMES = 300, CLONES = 40, MESSAGE = 64 };
-
-struct tally {
-    const char *name;
-    double average_goal; /* below 0: none */
-    double most_goal;    /* below 0: none */
-    unsigned long total;
-    unsigned long most;
-    unsigned long calls;
+enum {
+    SMALL = 256, /* blocks: all bits of the bitmap in one cache line */
+    LARGE = 4096,
+    LEAST = 128, /* 64 for each thread */
+    ROUNDS = 10, /* of both threads */
+    TIMES = 30,  /* in a round */
+    CLONES = 40,
+    READERS = 8,
+    HELD = 16,
+    BURST = 1024,
+    FLIGHT_MAX = 1024, /* on their way to the other thread */
+    MESSAGE = 64,
+    NONE = -1 /* no goal */
 };
 
-enum call {
+enum row {
     ALLOC,
     DROP,
     FREEZE,
@@ -55,45 +62,105 @@ enum call {
     PAIR,
     CYCLE_SOLE,
     CYCLE,
-    CYCLE_CLONE_FIRST
+    CYCLE_CLONE_FIRST,
+    FAN_OUT,
+    REPLACE,
+    BURST_ALLOC,
+    BURST_DROP,
+    APART_SOLE,
+    APART_CYCLE,
+    HANDOFF_LEAST_32,
+    HANDOFF_LEAST_64,
+    HANDOFF_32,
+    HANDOFF_64,
+    HANDOFF_1024,
+    UNCACHED_ALLOC,
+    UNCACHED_DROP,
+    UNCACHED_PAIR,
+    FULL_FIRST,
+    FULL_AGAIN,
+    ROWS
 };
 
-static struct tally tallies[] = {
-    [ALLOC] = { "alloc", -1, -1, 0, 0, 0 },
-    [DROP] = { "drop", -1, -1, 0, 0, 0 },
-    [FREEZE] = { "freeze", -1, 0, 0, 0, 0 },
-    [CLONE] = { "clone, the first 40 of a handle", -1, 0, 0, 0, 0 },
-    [CLONE_SHARED] = { "clone_shared", -1, -1, 0, 0, 0 },
-    [SUB] = { "sub", -1, 0, 0, 0, 0 },
-    [SPLIT] = { "split", -1, -1, 0, 0, 0 },
-    [RELEASE_SOLE] = { "release, never cloned", -1, -1, 0, 0, 0 },
-    [RELEASE_CLONE] = { "release of a clone", -1, -1, 0, 0, 0 },
-    [RELEASE_LAST] = { "release of the last of 41", -1, -1, 0, 0, 0 },
-    [PAIR] = { "alloc, drop", 2, -1, 0, 0, 0 },
-    [CYCLE_SOLE] = { "alloc, freeze, release", 2, -1, 0, 0, 0 },
-    [CYCLE] = { "full cycle with a clone", 3, -1, 0, 0, 0 },
-    [CYCLE_CLONE_FIRST] = { "the same, the clone released first", 3, -1, 0, 0,
-        0 },
+_Static_assert(
+    (int)ROWS <= (int)COUNTING_ROWS_MAX, "more rows than are counted");
+
+/* A row and its goals: of an operation on average, of a measurement at most,
+   and of an operation to shared lines. */
+static const struct promise {
+    const char *name;
+    const char *goal;
+    double average;
+    double most;
+    double shared;
+} promises[ROWS] = {
+    [ALLOC] = { "alloc", "", 0, NONE, 0 },
+    [DROP] = { "drop", "", 0, NONE, 0 },
+    [FREEZE] = { "freeze", "", NONE, 0, 0 },
+    [CLONE] = { "clone, the first 40 of a handle", "", NONE, 0, 0 },
+    [CLONE_SHARED] = { "clone_shared", "", 1, NONE, NONE },
+    [SUB] = { "sub", "", NONE, 0, 0 },
+    [SPLIT] = { "split", "", NONE, 0, 0 },
+    [RELEASE_SOLE] = { "release, never cloned", "", 0, NONE, 0 },
+    [RELEASE_CLONE] = { "release of a clone", "", 1, NONE, NONE },
+    [RELEASE_LAST] = { "release of the last of 41", "", 1, NONE, NONE },
+    [PAIR] = { "alloc, drop", "G1", 0, NONE, 0 },
+    [CYCLE_SOLE] = { "alloc, freeze, release", "G2", 0, NONE, 0 },
+    [CYCLE] = { "full cycle with a clone", "G3", 1, NONE, NONE },
+    [CYCLE_CLONE_FIRST] = { "the same, the clone released first", "G3", 1, NONE,
+        NONE },
+    [FAN_OUT] = { "fan-out 8", "G4", READERS, NONE, NONE },
+    [REPLACE] = { "hold 16, replace one", "G8", 0, NONE, 0 },
+    [BURST_ALLOC] = { "alloc, 1024 in a row", "", 1.0 / 32, NONE, NONE },
+    [BURST_DROP] = { "drop, 1024 in a row", "", 1.0 / 32, NONE, NONE },
+    [APART_SOLE] = { "2 threads, alloc, freeze, release", "G7", 0, NONE, 0 },
+    [APART_CYCLE] = { "2 threads, full cycle", "G7", 1, NONE, 0 },
+    [HANDOFF_LEAST_32] = { "hand-off, 32 at once, 128 blocks", "G5", 1.0 / 16,
+        NONE, NONE },
+    [HANDOFF_LEAST_64] = { "hand-off, 64 at once, 128 blocks", "G5", 1.0 / 16,
+        NONE, NONE },
+    [HANDOFF_32] = { "hand-off, 32 at once", "G5", 1.0 / 16, NONE, NONE },
+    [HANDOFF_64] = { "hand-off, 64 at once", "G5", 1.0 / 16, NONE, NONE },
+    [HANDOFF_1024] = { "hand-off, 1024 at once", "G5", 1.0 / 16, NONE, NONE },
+    [UNCACHED_ALLOC] = { "no cache: alloc", "", 1, NONE, NONE },
+    [UNCACHED_DROP] = { "no cache: drop", "", 1, NONE, NONE },
+    [UNCACHED_PAIR] = { "no cache: alloc, drop", "", 2, NONE, NONE },
+    [FULL_FIRST] = { "FULL, the first", "", NONE, NONE, NONE },
+    [FULL_AGAIN] = { "FULL, again", "G10", 0, NONE, 0 },
+};
+
+struct place {
+    struct weir_arena *arena;
+    size_t flight; /* of a hand-off */
+    enum row row;
+    struct weir_slice slices[FLIGHT_MAX];
 };
 
 static void
 must(enum weir_status status)
 {
-    if (status == WEIR_OK)
-        return;
-    fprintf(stderr, "bench_locked: %s\n", weir_status_name(status));
-    exit(1);
+    if (status != WEIR_OK)
+        counting_fail(weir_status_name(status));
 }
 
-/* Counts what happened since the counter stood at `before`. */
 static void
-add(enum call call, unsigned long before)
+open_place(struct place *place, size_t count, unsigned flags)
 {
-    struct tally *tally = &tallies[call];
-    unsigned long count = wr_locked_count - before;
-    tally->total += count;
-    tally->most = count > tally->most ? count : tally->most;
-    tally->calls++;
+    must(weir_arena_create(
+        &(struct weir_arena_config){
+            .block_count = count, .block_size = MESSAGE, .flags = flags },
+        &place->arena));
+}
+
+static void
+close_place(struct place *place)
+{
+    struct weir_stats stats;
+    weir_arena_check(place->arena);
+    weir_arena_stats(place->arena, &stats);
+    if (stats.blocks_out != 0)
+        counting_fail("a block did not come home");
+    weir_arena_destroy(&place->arena);
 }
 
 /* ---- Calls ------------------------------------------------------------- */
@@ -101,9 +168,9 @@ add(enum call call, unsigned long before)
 static void
 count_alloc(struct weir_arena *arena, struct weir_buf *buf)
 {
-    unsigned long before = wr_locked_count;
+    struct counting_span span = counting_from(ALLOC);
     must(weir_arena_alloc(arena, 0, buf));
-    add(ALLOC, before);
+    counting_until(span, 1);
     memset(weir_buf_tail(buf), 0, MESSAGE);
     weir_buf_commit(buf, MESSAGE);
 }
@@ -113,53 +180,69 @@ count_message(struct weir_arena *arena, struct weir_slice *slice)
 {
     struct weir_buf buf;
     count_alloc(arena, &buf);
-    unsigned long before = wr_locked_count;
+    struct counting_span span = counting_from(FREEZE);
     weir_buf_freeze(&buf, slice);
-    add(FREEZE, before);
+    counting_until(span, 1);
 }
 
 static void
-count_release(enum call call, struct weir_slice *slice)
+count_release(enum row row, struct weir_slice *slice)
 {
-    unsigned long before = wr_locked_count;
+    struct counting_span span = counting_from(row);
     weir_slice_release(slice);
-    add(call, before);
+    counting_until(span, 1);
 }
 
 static void
 count_pair(struct weir_arena *arena)
 {
-    unsigned long all = wr_locked_count;
+    struct counting_span pair = counting_from(PAIR);
     struct weir_buf buf;
     count_alloc(arena, &buf);
-    unsigned long before = wr_locked_count;
+    struct counting_span span = counting_from(DROP);
     weir_buf_drop(&buf);
-    add(DROP, before);
-    add(PAIR, all);
+    counting_until(span, 1);
+    counting_until(pair, 1);
 }
 
 static void
 count_cycle_sole(struct weir_arena *arena)
 {
-    unsigned long all = wr_locked_count;
+    struct counting_span cycle = counting_from(CYCLE_SOLE);
     struct weir_slice slice;
     count_message(arena, &slice);
     count_release(RELEASE_SOLE, &slice);
-    add(CYCLE_SOLE, all);
+    counting_until(cycle, 1);
 }
 
 /* Two readers; either may be the last. */
 static void
-count_cycle(enum call call, struct weir_arena *arena)
+count_cycle(enum row row, struct weir_arena *arena)
 {
-    unsigned long all = wr_locked_count;
+    struct counting_span cycle = counting_from(row);
     struct weir_slice slice;
     struct weir_slice copy;
+    bool clone_first = row == CYCLE_CLONE_FIRST;
     count_message(arena, &slice);
     weir_slice_clone(&slice, &copy);
-    weir_slice_release(call == CYCLE ? &slice : &copy);
-    weir_slice_release(call == CYCLE ? &copy : &slice);
-    add(call, all);
+    weir_slice_release(clone_first ? &copy : &slice);
+    weir_slice_release(clone_first ? &slice : &copy);
+    counting_until(cycle, 1);
+}
+
+static void
+count_fan_out(struct weir_arena *arena)
+{
+    struct counting_span all = counting_from(FAN_OUT);
+    struct weir_slice slice;
+    struct weir_slice copies[READERS];
+    count_message(arena, &slice);
+    for (int i = 0; i < READERS; i++)
+        weir_slice_clone(&slice, &copies[i]);
+    weir_slice_release(&slice);
+    for (int i = 0; i < READERS; i++)
+        weir_slice_release(&copies[i]);
+    counting_until(all, 1);
 }
 
 static void
@@ -169,9 +252,9 @@ count_clones(struct weir_arena *arena)
     struct weir_slice copies[CLONES];
     count_message(arena, &slice);
     for (int i = 0; i < CLONES; i++) {
-        unsigned long before = wr_locked_count;
+        struct counting_span span = counting_from(CLONE);
         weir_slice_clone(&slice, &copies[i]);
-        add(CLONE, before);
+        counting_until(span, 1);
     }
     for (int i = 0; i < CLONES; i++)
         count_release(RELEASE_CLONE, &copies[i]);
@@ -185,12 +268,12 @@ count_parts(struct weir_arena *arena)
     struct weir_slice part;
     struct weir_slice copy;
     count_message(arena, &slice);
-    unsigned long before = wr_locked_count;
+    struct counting_span span = counting_from(SUB);
     must(weir_slice_sub(&slice, 1, MESSAGE / 2, &part));
-    add(SUB, before);
-    before = wr_locked_count;
+    counting_until(span, 1);
+    span = counting_from(CLONE_SHARED);
     weir_slice_clone_shared(&slice, &copy);
-    add(CLONE_SHARED, before);
+    counting_until(span, 1);
     weir_slice_release(&copy);
     weir_slice_release(&part);
     weir_slice_release(&slice);
@@ -202,68 +285,281 @@ count_split(struct weir_arena *arena)
     struct weir_buf buf;
     struct weir_slice slice;
     count_alloc(arena, &buf);
-    unsigned long before = wr_locked_count;
+    struct counting_span span = counting_from(SPLIT);
     weir_buf_split(&buf, &slice);
-    add(SPLIT, before);
+    counting_until(span, 1);
     weir_buf_drop(&buf);
     weir_slice_release(&slice);
 }
 
-/* The first call on an arena makes the thread's record of it. */
+/* ---- Scenarios --------------------------------------------------------- */
+
 static void
-warm(struct weir_arena *arena)
+part_calls(void *state)
 {
-    struct weir_buf buf;
-    must(weir_arena_alloc(arena, 0, &buf));
-    weir_buf_drop(&buf);
-}
-
-/* ---- Answers ----------------------------------------------------------- */
-
-/* Prints one tally; true if its goals were met. */
-static bool
-print(const struct tally *tally)
-{
-    const char *commit = getenv("WEIR_COMMIT");
-    double average = (double)tally->total / (double)tally->calls;
-    bool average_met =
-        tally->average_goal < 0 || average <= tally->average_goal;
-    bool most_met =
-        tally->most_goal < 0 || (double)tally->most <= tally->most_goal;
-    printf("{\"bench\":\"locked\",\"case\":\"%s\",\"candidate\":\"weir\","
-           "\"threads\":1,\"locked\":%.3f,\"locked_most\":%lu",
-        tally->name, average, tally->most);
-    if (tally->average_goal >= 0)
-        printf(",\"goal\":%.0f,\"goal_of\":\"locked\",\"pass\":%s",
-            tally->average_goal, average_met ? "true" : "false");
-    if (tally->most_goal >= 0)
-        printf(",\"goal\":%.0f,\"goal_of\":\"locked_most\",\"pass\":%s",
-            tally->most_goal, most_met ? "true" : "false");
-    printf(",\"commit\":\"%s\"}\n", commit ? commit : "unknown");
-    return average_met && most_met;
-}
-
-int
-main(void)
-{
-    struct weir_arena *arena;
-    bool met = true;
-    must(weir_arena_create(
-        &(struct weir_arena_config){ .block_count = BLOCKS }, &arena));
-    warm(arena);
+    struct place *place = state;
+    struct weir_arena *arena = place->arena;
     for (int i = 0; i < TIMES; i++) {
         count_pair(arena);
         count_cycle_sole(arena);
         count_cycle(CYCLE, arena);
         count_cycle(CYCLE_CLONE_FIRST, arena);
+        count_fan_out(arena);
         count_clones(arena);
         count_parts(arena);
         count_split(arena);
     }
-    weir_arena_check(arena);
-    weir_arena_destroy(&arena);
-    for (size_t i = 0; i < sizeof(tallies) / sizeof(tallies[0]); i++)
-        met &= print(&tallies[i]);
+}
+
+/* Each holds 16, and replaces one of them. */
+static void
+part_replace(void *state)
+{
+    struct place *place = state;
+    static uint32_t row = 1;
+    struct weir_buf bufs[HELD];
+    for (int i = 0; i < HELD; i++)
+        must(weir_arena_alloc(place->arena, 0, &bufs[i]));
+    for (int i = 0; i < TIMES * HELD; i++) {
+        row = row * 1103515245 + 12345;
+        struct weir_buf *buf = &bufs[row >> 16 & (HELD - 1)];
+        struct counting_span span = counting_from(REPLACE);
+        weir_buf_drop(buf);
+        must(weir_arena_alloc(place->arena, 0, buf));
+        counting_until(span, 1);
+    }
+    for (int i = 0; i < HELD; i++)
+        weir_buf_drop(&bufs[i]);
+}
+
+static void
+part_burst(void *state)
+{
+    struct place *place = state;
+    struct weir_buf bufs[BURST];
+    struct counting_span span = counting_from(BURST_ALLOC);
+    for (int i = 0; i < BURST; i++)
+        must(weir_arena_alloc(place->arena, 0, &bufs[i]));
+    counting_until(span, BURST);
+    span = counting_from(BURST_DROP);
+    for (int i = 0; i < BURST; i++)
+        weir_buf_drop(&bufs[i]);
+    counting_until(span, BURST);
+}
+
+/* Nothing but messages, as two threads that know nothing of each other do. */
+static void
+part_apart(void *state)
+{
+    struct place *place = state;
+    for (int i = 0; i < TIMES; i++) {
+        struct weir_buf buf;
+        struct weir_slice slice;
+        struct counting_span span = counting_from(place->row);
+        must(weir_arena_alloc(place->arena, 0, &buf));
+        weir_buf_commit(&buf, MESSAGE);
+        weir_buf_freeze(&buf, &slice);
+        if (place->row == APART_CYCLE) {
+            struct weir_slice copy;
+            weir_slice_clone(&slice, &copy);
+            weir_slice_release(&copy);
+        }
+        weir_slice_release(&slice);
+        counting_until(span, 1);
+    }
+}
+
+/* Takes and gives nothing back; the other thread does that. */
+static void
+part_produce(void *state)
+{
+    struct place *place = state;
+    struct counting_span span = counting_from(place->row);
+    for (size_t i = 0; i < place->flight; i++) {
+        struct weir_buf buf;
+        must(weir_arena_alloc(place->arena, 0, &buf));
+        weir_buf_commit(&buf, MESSAGE);
+        weir_buf_freeze(&buf, &place->slices[i]);
+    }
+    counting_until(span, (uint32_t)place->flight);
+}
+
+/* The operations were counted when they began. */
+static void
+part_consume(void *state)
+{
+    struct place *place = state;
+    struct counting_span span = counting_from(place->row);
+    for (size_t i = 0; i < place->flight; i++)
+        weir_slice_release(&place->slices[i]);
+    counting_until(span, 0);
+}
+
+static void
+part_uncached(void *state)
+{
+    struct place *place = state;
+    for (int i = 0; i < TIMES; i++) {
+        struct weir_buf buf;
+        struct counting_span pair = counting_from(UNCACHED_PAIR);
+        struct counting_span span = counting_from(UNCACHED_ALLOC);
+        must(weir_arena_alloc(place->arena, 0, &buf));
+        counting_until(span, 1);
+        span = counting_from(UNCACHED_DROP);
+        weir_buf_drop(&buf);
+        counting_until(span, 1);
+        counting_until(pair, 1);
+    }
+}
+
+static void
+count_full(enum row row, struct weir_arena *arena)
+{
+    struct weir_buf none;
+    struct counting_span span = counting_from(row);
+    if (weir_arena_alloc(arena, 0, &none) != WEIR_FULL)
+        counting_fail("a full arena had a block");
+    counting_until(span, 1);
+}
+
+static void
+part_full_first(void *state)
+{
+    struct place *place = state;
+    count_full(FULL_FIRST, place->arena);
+}
+
+static void
+part_full(void *state)
+{
+    struct place *place = state;
+    for (int i = 0; i < TIMES; i++)
+        count_full(FULL_AGAIN, place->arena);
+}
+
+/* ---- The questions ----------------------------------------------------- */
+
+/* Both threads do the same. `row` is for a part that serves several. */
+static void
+ask_each(void (*part)(void *place), enum row row, size_t count, unsigned flags)
+{
+    static struct place place;
+    open_place(&place, count, flags);
+    place.row = row;
+    counting_turns(ROUNDS, part, part, &place);
+    close_place(&place);
+}
+
+static void
+ask_handoff(enum row row, size_t count, size_t flight)
+{
+    static struct place place;
+    open_place(&place, count, 0);
+    place.flight = flight;
+    place.row = row;
+    counting_turns(ROUNDS, part_produce, part_consume, &place);
+    close_place(&place);
+}
+
+/* One message by each thread, so that both have a cache. */
+static void
+part_visit(void *state)
+{
+    struct place *place = state;
+    struct weir_buf buf;
+    must(weir_arena_alloc(place->arena, 0, &buf));
+    weir_buf_drop(&buf);
+}
+
+/* The other thread has a cache and sleeps when the arena is found full. */
+static void
+ask_full(void)
+{
+    static struct place place;
+    static struct weir_buf bufs[LARGE];
+    open_place(&place, LARGE, 0);
+    counting_visit(part_visit, &place);
+    for (size_t i = 0; i < LARGE; i++)
+        must(weir_arena_alloc(place.arena, 0, &bufs[i]));
+    weir_buf_drop(&bufs[0]);
+    must(weir_arena_alloc(place.arena, 0, &bufs[0]));
+
+    counting_once(part_full_first, &place);
+    counting_turns(ROUNDS, part_full, part_full, &place);
+    for (size_t i = 0; i < LARGE; i++)
+        weir_buf_drop(&bufs[i]);
+    close_place(&place);
+}
+
+/* ---- Answers ----------------------------------------------------------- */
+
+/* Prints a goal of a row; true if there is none, or it was met. */
+static bool
+print_goal(const char *name, const char *of, double value, double limit,
+    const char **separator)
+{
+    bool met = limit < 0 || value <= limit;
+    if (limit >= 0)
+        printf("%s{\"goal\":\"%s\",\"of\":\"%s\",\"value\":%.4f,"
+               "\"limit\":%g,\"least\":false,\"pass\":%s}",
+            *separator, name, of, value, limit, met ? "true" : "false");
+    *separator = limit >= 0 ? "," : *separator;
+    return met;
+}
+
+/* Prints one row; true if its goals were met. */
+static bool
+print(enum row row)
+{
+    const struct promise *promise = &promises[row];
+    const struct counting_tally *tally = counting_of(row);
+    bool is_handoff = row >= HANDOFF_LEAST_32 && row <= HANDOFF_1024;
+    const char *commit = getenv("WEIR_COMMIT");
+    const char *separator = "";
+    double average = (double)tally->locked / (double)tally->operations;
+    double shared = (double)tally->shared / (double)tally->operations;
+    double most = (double)tally->most;
+    bool met = true;
+    printf("{\"bench\":\"locked\",\"case\":\"%s\",\"candidate\":\"weir\","
+           "\"threads\":2,\"locked\":%.4f,\"locked_most\":%lu,"
+           "\"shared\":%.4f",
+        promise->name, average, tally->most, shared);
+    if (is_handoff)
+        printf(",\"moved\":%.4f",
+            (double)tally->moved / (double)tally->operations);
+    printf(",\"goals\":[");
+    met &= print_goal(
+        promise->goal, "locked", average, promise->average, &separator);
+    met &= print_goal(promise->goal, "most", most, promise->most, &separator);
+    met &= print_goal(
+        promise->goal, "shared", shared, promise->shared, &separator);
+    printf("],\"commit\":\"%s\"}\n", commit ? commit : "unknown");
+    return met;
+}
+
+int
+main(void)
+{
+    bool met = true;
+    counting_start();
+    ask_each(part_calls, ROWS, SMALL, 0);
+    ask_each(part_replace, REPLACE, SMALL, 0);
+    ask_each(part_burst, BURST_ALLOC, LARGE, 0);
+    ask_each(part_apart, APART_SOLE, SMALL, 0);
+    ask_each(part_apart, APART_CYCLE, SMALL, 0);
+    ask_handoff(HANDOFF_LEAST_32, LEAST, 32);
+    ask_handoff(HANDOFF_LEAST_64, LEAST, 64);
+    ask_handoff(HANDOFF_32, LARGE, 32);
+    ask_handoff(HANDOFF_64, LARGE, 64);
+    ask_handoff(HANDOFF_1024, LARGE, FLIGHT_MAX);
+    ask_each(part_uncached, UNCACHED_PAIR, SMALL, WEIR_NO_CACHE);
+    ask_full();
+    counting_end();
+    if (!counting_works())
+        counting_fail(
+            "base/atomic.h notes no writes: this would count nothing");
+    for (enum row row = 0; row < ROWS; row++)
+        met &= print(row);
     return met ? 0 : 1;
 }
 

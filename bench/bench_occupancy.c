@@ -17,9 +17,11 @@
  *   pays for cache misses in the bench, at every occupancy alike. The bench
  *   alone is a line of its own.
  *
- *   "bursts of 64" releases 64 at random and then takes 64: so the last block
- *   that came home serves one of them, and the other 63 have to be found. It
- *   has arenas of its own, for at 50 % it gathers its blocks in few words.
+ *   A burst releases 64 or 256 at random and only then takes as many: what came
+ *   home last, or what the thread keeps at hand of it, serves some of them, and
+ *   the others have to be found. Bursts have arenas of their own, for at 50 %
+ *   they gather their blocks in few words; and arenas without caches, where each
+ *   block is found by itself.
  *
  *   Blocks are 64 bytes and never touched: a layout hands out numbers.
  *
@@ -32,13 +34,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BLOCK = 64, SAMPLE = 1024, BURST = 64, TEXT = 48 };
+enum { BLOCK = 64, SAMPLE = 1024, BURST_MAX = 256, TEXT = 48 };
 
 struct population {
     struct weir_arena *arena;
     struct weir_buf *bufs; /* of all blocks; the first `free` are empty */
     uint32_t count;
     uint32_t free;
+    unsigned flags; /* of the arena */
 };
 
 /* Those of a population that take part in a question. */
@@ -46,6 +49,7 @@ struct sample {
     struct weir_arena *arena;
     struct weir_buf *bufs;
     uint32_t count;
+    uint32_t burst;
     uint64_t random;
 };
 
@@ -76,14 +80,15 @@ loop_burst(void *state, unsigned thread, size_t n)
 {
     struct sample *sample = state;
     struct weir_arena *arena = sample->arena;
-    struct weir_buf *picked[BURST];
+    struct weir_buf *picked[BURST_MAX];
+    const uint32_t burst = sample->burst;
     (void)thread;
     for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < BURST; k++) {
+        for (size_t k = 0; k < burst; k++) {
             picked[k] = pick(sample);
             weir_buf_drop(picked[k]);
         }
-        for (size_t k = 0; k < BURST; k++)
+        for (size_t k = 0; k < burst; k++)
             if (weir_buf_room(picked[k]) == 0)
                 bench_must(weir_arena_alloc(arena, BLOCK, picked[k]));
     }
@@ -120,7 +125,7 @@ populate(struct population *population)
     if (!bufs)
         bench_fail("no memory");
     population->bufs = bufs;
-    population->arena = bench_arena(count, BLOCK, 0);
+    population->arena = bench_arena(count, BLOCK, population->flags);
     for (uint32_t i = 0; i < count; i++)
         bench_must(weir_arena_alloc(population->arena, BLOCK, &bufs[i]));
 
@@ -152,7 +157,7 @@ depopulate(struct population *population)
 
 /* ---- Questions --------------------------------------------------------- */
 
-enum { SIZES = 3, OCCUPANCIES = 3, VARIANTS = 3 };
+enum { SIZES = 3, OCCUPANCIES = 3, VARIANTS = 5 };
 
 static const struct size {
     const char *name;
@@ -163,28 +168,33 @@ static const struct size {
     { "1 M", 1 << 20 },
 };
 
-/* One block of so many is free. */
+/* One block of so many is free; the first is what the others are held to. */
 static const struct occupancy {
     const char *name;
     uint32_t one_of;
-    double goal;
 } occupancies[OCCUPANCIES] = {
-    { "50 %", 2, 0 },
-    { "99 %", 100, 0 },
-    { "99.99 %", 10000, 1.1 },
+    { "50 %", 2 },
+    { "99 %", 100 },
+    { "99.99 %", 10000 },
 };
 
+/* Which arenas a variant works in. */
+enum { OF_PAIRS, OF_BURSTS, OF_UNCACHED_BURSTS, POPULATIONS };
+
+/* `goal`: what a nearly full arena may cost, in what a half full one does. */
 static const struct variant {
     const char *name;
     bench_loop_fn *loop;
-    unsigned per;
+    uint32_t burst;
     bool half; /* as many take part as half of all blocks */
-    bool bursts;
-    bool judged;
+    unsigned population;
+    double goal;
 } variants[VARIANTS] = {
-    { "pair", loop_pair, 1, false, false, true },
-    { "pair, half of all", loop_pair, 1, true, false, false },
-    { "bursts of 64", loop_burst, BURST, false, true, false },
+    { "pair", loop_pair, 1, false, OF_PAIRS, 1.1 },
+    { "pair, half of all", loop_pair, 1, true, OF_PAIRS, 0 },
+    { "bursts of 64", loop_burst, 64, false, OF_BURSTS, 3 },
+    { "bursts of 256", loop_burst, 256, false, OF_BURSTS, 3 },
+    { "bursts of 64, no cache", loop_burst, 64, false, OF_UNCACHED_BURSTS, 0 },
 };
 
 struct question {
@@ -192,8 +202,7 @@ struct question {
     struct sample sample;
 };
 
-/* Of pairs, and of bursts. */
-static struct population populations[2][SIZES][OCCUPANCIES];
+static struct population populations[POPULATIONS][SIZES][OCCUPANCIES];
 static struct question questions[VARIANTS][SIZES][OCCUPANCIES];
 
 static uint32_t
@@ -207,12 +216,13 @@ ask(size_t v, size_t size, size_t occupancy, const struct bench_case *base)
 {
     const struct variant *variant = &variants[v];
     struct population *population =
-        &populations[variant->bursts][size][occupancy];
+        &populations[variant->population][size][occupancy];
     struct question *question = &questions[v][size][occupancy];
     question->sample = (struct sample){ .arena = population->arena,
         .bufs = population->bufs + population->free,
         .count = variant->half ? population->count / 2
                                : sample_count(population->count),
+        .burst = variant->burst,
         .random = v };
     warm(&question->sample);
     snprintf(question->name, TEXT, "%s, %s, %s", variant->name,
@@ -221,15 +231,23 @@ ask(size_t v, size_t size, size_t occupancy, const struct bench_case *base)
         .candidate = "weir",
         .loop = variant->loop,
         .state = &question->sample,
-        .per = variant->per,
+        .per = variant->burst,
         .base = base,
-        .goal_base = variant->judged ? occupancies[occupancy].goal : 0 });
+        .goal = "G9",
+        .goal_base = occupancy == OCCUPANCIES - 1 ? variant->goal : 0 });
+}
+
+/* A million blocks take a second to hand out, in a debug build. */
+static size_t
+size_count(void)
+{
+    return bench_is_quick() ? SIZES - 1 : SIZES;
 }
 
 static void
 ask_all(size_t variant)
 {
-    for (size_t i = 0; i < SIZES; i++) {
+    for (size_t i = 0; i < size_count(); i++) {
         const struct bench_case *half = ask(variant, i, 0, NULL);
         for (size_t k = 1; k < OCCUPANCIES; k++)
             ask(variant, i, k, half);
@@ -246,14 +264,15 @@ ask_alone(const char *name, struct question *question)
 }
 
 static void
-populate_all(struct population of_size[][OCCUPANCIES])
+populate_all(struct population of_size[][OCCUPANCIES], unsigned flags)
 {
-    for (size_t i = 0; i < SIZES; i++)
+    for (size_t i = 0; i < size_count(); i++)
         for (size_t k = 0; k < OCCUPANCIES; k++) {
             uint32_t count = sizes[i].count;
             uint32_t part = count / occupancies[k].one_of;
             of_size[i][k].count = count;
             of_size[i][k].free = part > 0 ? part : 1;
+            of_size[i][k].flags = flags;
             populate(&of_size[i][k]);
         }
 }
@@ -261,7 +280,7 @@ populate_all(struct population of_size[][OCCUPANCIES])
 static void
 depopulate_all(struct population of_size[][OCCUPANCIES])
 {
-    for (size_t i = 0; i < SIZES; i++)
+    for (size_t i = 0; i < size_count(); i++)
         for (size_t k = 0; k < OCCUPANCIES; k++)
             depopulate(&of_size[i][k]);
 }
@@ -270,15 +289,17 @@ int
 main(int argc, char **argv)
 {
     bench_start("occupancy", argc, argv);
-    populate_all(populations[0]);
-    populate_all(populations[1]);
+    populate_all(populations[OF_PAIRS], 0);
+    populate_all(populations[OF_BURSTS], 0);
+    populate_all(populations[OF_UNCACHED_BURSTS], WEIR_NO_CACHE);
     for (size_t v = 0; v < VARIANTS; v++)
         ask_all(v);
-    ask_alone("the bench alone, sample", &questions[0][SIZES - 1][0]);
-    ask_alone("the bench alone, half of all", &questions[1][SIZES - 1][0]);
+    ask_alone("the bench alone, sample", &questions[0][size_count() - 1][0]);
+    ask_alone(
+        "the bench alone, half of all", &questions[1][size_count() - 1][0]);
 
     int status = bench_run();
-    depopulate_all(populations[0]);
-    depopulate_all(populations[1]);
+    for (size_t i = 0; i < POPULATIONS; i++)
+        depopulate_all(populations[i]);
     return status;
 }

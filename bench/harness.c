@@ -31,6 +31,8 @@
  */
 #include "harness.h"
 
+#include "print.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
@@ -44,36 +46,19 @@
 #include <unistd.h>
 
 enum {
-    ROUNDS = 101,
     ROUNDS_QUICK = 5,
     WINDOW_US = 200,
     WINDOW_US_QUICK = 100,
-    PASSES_MIN = 64,
+    PASSES_MIN = 8,
     LEAD_IN = 8, /* such a part of a window runs before it */
-    SPINS = 2000,
-    NAME_SIZE = 192
+    SPINS = 2000
 };
 
-struct measured {
-    struct bench_case what;
-    size_t passes; /* in one window */
-    double ns[ROUNDS];
-    double minimum, quartile, median, high;
-};
+static struct bench_about bench;
+static int cpus[2];
+static unsigned cpu_count;
 
-static struct {
-    const char *name;
-    char machine[NAME_SIZE];
-    const char *commit;
-    const char *linked;
-    double load;
-    bool quick;
-    bool table;
-    int cpus[2];
-    unsigned cpu_count;
-} bench;
-
-static struct measured cases[BENCH_CASES_MAX];
+static struct bench_measured cases[BENCH_CASES_MAX];
 static size_t case_count;
 
 /* Cases 0 and 1 of every bench. */
@@ -142,7 +127,7 @@ pin(unsigned thread)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
-    CPU_SET((size_t)bench.cpus[thread % bench.cpu_count], &set);
+    CPU_SET((size_t)cpus[thread % cpu_count], &set);
     sched_setaffinity(0, sizeof(set), &set);
 }
 
@@ -247,7 +232,7 @@ quiet_window(const struct bench_case *what, size_t passes)
 
 /* Finds how many passes fill a window; warms everything up as it does. */
 static void
-calibrate(struct measured *one)
+calibrate(struct bench_measured *one)
 {
     double us = bench.quick ? WINDOW_US_QUICK : WINDOW_US;
     if (one->what.window_us > 0)
@@ -272,7 +257,7 @@ compare(const void *left, const void *right)
 }
 
 static void
-summarize(struct measured *one, size_t rounds)
+summarize(struct bench_measured *one, size_t rounds)
 {
     qsort(one->ns, rounds, sizeof(one->ns[0]), compare);
     one->minimum = one->ns[0];
@@ -302,7 +287,7 @@ run_round(size_t round, uint64_t *row)
     size_t order[BENCH_CASES_MAX];
     shuffle(order, row);
     for (size_t i = 0; i < case_count; i++) {
-        struct measured *one = &cases[order[i]];
+        struct bench_measured *one = &cases[order[i]];
         if (!one->what.skipped)
             one->ns[round] = window(&one->what, one->passes) /
                              (double)one->passes / one->what.per;
@@ -312,7 +297,7 @@ run_round(size_t round, uint64_t *row)
 static void
 measure(void)
 {
-    size_t rounds = bench.quick ? ROUNDS_QUICK : ROUNDS;
+    size_t rounds = bench.quick ? ROUNDS_QUICK : BENCH_ROUNDS;
     uint64_t row = 1;
     for (size_t i = 0; i < case_count; i++)
         if (!cases[i].what.skipped)
@@ -322,88 +307,6 @@ measure(void)
     for (size_t i = 0; i < case_count; i++)
         if (!cases[i].what.skipped)
             summarize(&cases[i], rounds);
-}
-
-/* ---- Printing ---------------------------------------------------------- */
-
-static const struct measured *
-base_of(const struct measured *one)
-{
-    if (!one->what.base || one->what.base->skipped)
-        return NULL;
-    return (const struct measured *)one->what.base; /* its first member */
-}
-
-static void
-print_goals(const struct measured *one, const struct measured *base)
-{
-    double ratio = one->quartile / cases[R].quartile;
-    if (one->what.goal_r > 0)
-        printf(",\"goal\":%.2f,\"goal_of\":\"R\",\"pass\":%s", one->what.goal_r,
-            ratio <= one->what.goal_r ? "true" : "false");
-    if (!base)
-        return;
-    ratio = one->quartile / base->quartile;
-    printf(",\"base\":\"%s: %s\",\"base_ratio\":%.3f", base->what.name,
-        base->what.candidate, ratio);
-    if (one->what.goal_base > 0)
-        printf(",\"goal\":%.2f,\"goal_of\":\"base\",\"pass\":%s",
-            one->what.goal_base,
-            ratio <= one->what.goal_base ? "true" : "false");
-}
-
-static void
-print_json(const struct measured *one)
-{
-    const struct measured *r = &cases[R];
-    printf("{\"bench\":\"%s\",\"case\":\"%s\",\"candidate\":\"%s\","
-           "\"threads\":%u",
-        bench.name, one->what.name, one->what.candidate, one->what.threads);
-    if (one->what.skipped) {
-        printf(",\"skipped\":\"%s\"", one->what.skipped);
-    } else {
-        printf(",\"clock\":\"%s\",\"min_ns\":%.3f,\"p25_ns\":%.3f,"
-               "\"median_ns\":%.3f,\"p99_ns\":%.3f",
-            one->what.clock == BENCH_CPU ? "cpu" : "wall", one->minimum,
-            one->quartile, one->median, one->high);
-        printf(",\"r\":%.3f,\"ratio\":%.3f,\"ratio_min\":%.3f,"
-               "\"ratio_median\":%.3f",
-            r->quartile, one->quartile / r->quartile, one->minimum / r->minimum,
-            one->median / r->median);
-        print_goals(one, base_of(one));
-    }
-    printf(",\"quick\":%s,\"linked\":\"%s\",\"load\":%.2f,"
-           "\"machine\":\"%s\",\"commit\":\"%s\"}\n",
-        bench.quick ? "true" : "false", bench.linked, bench.load, bench.machine,
-        bench.commit);
-}
-
-static void
-print_row(const struct measured *one)
-{
-    const struct bench_case *what = &one->what;
-    fprintf(
-        stderr, "%-34s %-20s %u", what->name, what->candidate, what->threads);
-    if (what->skipped) {
-        fprintf(stderr, "  skipped: %s\n", what->skipped);
-        return;
-    }
-    fprintf(stderr, " %8.2f %8.2f %8.2f %7.2f", one->minimum, one->quartile,
-        one->median, one->quartile / cases[R].quartile);
-    if (base_of(one))
-        fprintf(stderr, " %7.2f", one->quartile / base_of(one)->quartile);
-    fputc('\n', stderr);
-}
-
-static void
-print_table(void)
-{
-    fprintf(stderr, "bench_%s on %s, weir linked %s, load %.2f\n", bench.name,
-        bench.machine, bench.linked, bench.load);
-    fprintf(stderr, "%-34s %-20s %s %8s %8s %8s %7s %7s\n", "case", "candidate",
-        "t", "min ns", "p25 ns", "median", "R", "base");
-    for (size_t i = 0; i < case_count; i++)
-        print_row(&cases[i]);
 }
 
 /* ---- Empty loop and R -------------------------------------------------- */
@@ -456,9 +359,9 @@ find_cpus(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set))
         bench_fail("cannot tell which processors are ours");
-    for (int cpu = 0; cpu < CPU_SETSIZE && bench.cpu_count < 2; cpu++)
+    for (int cpu = 0; cpu < CPU_SETSIZE && cpu_count < 2; cpu++)
         if (CPU_ISSET((size_t)cpu, &set))
-            bench.cpus[bench.cpu_count++] = cpu;
+            cpus[cpu_count++] = cpu;
 }
 
 static void *
@@ -503,6 +406,12 @@ bench_start(const char *name, int argc, char **argv)
         .state = &word });
 }
 
+bool
+bench_is_quick(void)
+{
+    return bench.quick;
+}
+
 const struct bench_case *
 bench_add(const struct bench_case *one)
 {
@@ -514,7 +423,7 @@ bench_add(const struct bench_case *one)
     added->per += added->per == 0;
     if (added->threads > BENCH_THREADS_MAX)
         bench_fail("too many threads");
-    if (added->threads > 1 && bench.cpu_count < 2)
+    if (added->threads > 1 && cpu_count < 2)
         added->skipped = "only one processor";
     return added;
 }
@@ -528,11 +437,17 @@ bench_run(void)
     measure();
     crew_dismiss();
     for (size_t i = 0; i < case_count; i++)
-        print_json(&cases[i]);
+        bench_print_case(&bench, &cases[i], &cases[R]);
     fflush(stdout);
     if (bench.table)
-        print_table();
+        bench_print_table(&bench, cases, case_count, &cases[R]);
     return 0;
+}
+
+void
+bench_tell(const struct bench_fact *fact)
+{
+    bench_print_fact(&bench, fact);
 }
 
 /* ---- Arenas ------------------------------------------------------------ */

@@ -16,6 +16,7 @@
 
 #include <weir/weir.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,9 +43,24 @@ struct bench_case {
     unsigned window_us; /* 0: 200 */
     enum bench_clock clock;
     const struct bench_case *base; /* also compared with this one */
-    double goal_r;                 /* at most so many R. 0: no goal */
-    double goal_base;              /* at most so many of `base`. 0: no goal */
     const char *skipped;           /* why it cannot run here. NULL: it can */
+
+    /* What it is held to, in lower quartiles. 0: no goal. */
+    const char *goal;  /* its name in README.md. NULL: it has none */
+    double goal_r;     /* at most so many R */
+    double goal_ns;    /* at most so many ns */
+    double goal_base;  /* at most so many of `base` */
+    double goal_least; /* at least so many of `base` */
+    double goal_more;  /* at most so many ns more than `base` */
+};
+
+/* What is counted or looked up, and not measured. */
+struct bench_fact {
+    const char *name;
+    double value;
+    const char *unit;
+    const char *goal; /* its name in README.md. NULL: there is no goal */
+    double limit;     /* the goal: at most so much */
 };
 
 /* An allocator to compare with. */
@@ -55,7 +71,13 @@ struct bench_peer {
     const char *skipped; /* why it is not there. NULL: it is */
 };
 
-enum { BENCH_PEER_COUNT = 4 };
+enum {
+    BENCH_GLIBC,
+    BENCH_MIMALLOC,
+    BENCH_JEMALLOC,
+    BENCH_TCMALLOC,
+    BENCH_PEER_COUNT
+};
 
 /*
  * Reads the arguments (--quick, --table), pins this thread, parks a second one
@@ -63,13 +85,16 @@ enum { BENCH_PEER_COUNT = 4 };
  */
 void bench_start(const char *name, int argc, char **argv);
 
+/* True if it only has to work: --quick. After bench_start. */
+bool bench_is_quick(void);
+
 /* Starts the program anew, with `argv`, if the peers need that. */
 void bench_peers_prepare(char **argv);
 
 /* Loads the peers. bench_start does both. */
 void bench_peers_load(void);
 
-/* glibc, mimalloc, jemalloc, tcmalloc: BENCH_PEER_COUNT of them. */
+/* BENCH_PEER_COUNT of them, in the order of their names above. */
 struct bench_peer *bench_peers(void);
 
 /* Adds a case; what it returns is good for `base` of a later one. */
@@ -77,6 +102,9 @@ const struct bench_case *bench_add(const struct bench_case *one);
 
 /* Measures, prints, and returns what main returns. */
 int bench_run(void);
+
+/* Prints a fact, at once. */
+void bench_tell(const struct bench_fact *fact);
 
 /* Ends the program with a line that says why. */
 _Noreturn void bench_fail(const char *what);

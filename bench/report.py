@@ -13,8 +13,10 @@ line is not a bench's.
     ns       minimum, lower quartile and median of the windows
     R        lower quartile, in units of one lock xadd of the same run
     against  lower quartile, compared with that of the case in the last column
-    locked   locked instructions a call, on average and at most; these are
-             counted, not measured
+    average  locked instructions an operation, and the most in one; shared:
+             writes to cache lines that another thread writes too; moved: those
+             to a line that the other one wrote last; all counted, not measured
+    told     looked up: sizes, or how often something happened
 """
 
 import argparse
@@ -26,20 +28,22 @@ def number(value, form="{:.2f}"):
     return "-" if value is None else form.format(value)
 
 
+UNITS = {"R": " R", "ns": " ns", "base": " x", "more ns": " ns more",
+         "locked": " locked", "most": " locked ever",
+         "shared": " to shared lines"}
+
+
+def wanted(goal):
+    """The limit of a goal, in words."""
+    sign = ">=" if goal["least"] else "<="
+    unit = UNITS.get(goal["of"], f" {goal['of']}")
+    return f"{sign} {goal['limit']:g}{unit}"
+
+
 def verdict(case):
-    """The goal of a case, and whether it was met."""
-    if "goal" not in case:
-        return ""
-    unit = {"R": " R", "base": " x", "locked": " locked",
-            "locked_most": " locked ever"}[case["goal_of"]]
-    met = "pass" if case["pass"] else "MISSED"
-    return f"<= {case['goal']:g}{unit}  {met}"
-
-
-def judged(case):
-    """The number that the goal of a case is about."""
-    return case[{"R": "ratio", "base": "base_ratio", "locked": "locked",
-                 "locked_most": "locked_most"}[case["goal_of"]]]
+    """The goals of a case, and whether they were met."""
+    return "; ".join(f"{wanted(goal)}  {'pass' if goal['pass'] else 'MISSED'}"
+                     for goal in case.get("goals", []))
 
 
 def measured_row(case):
@@ -60,18 +64,29 @@ def short(case):
 
 
 def counted_row(case):
-    return [case["case"], number(case.get("locked")),
-            number(case.get("locked_most"), "{:d}"), verdict(case)]
+    return [case["case"], number(case.get("locked"), "{:.3f}"),
+            number(case.get("locked_most"), "{:d}"),
+            number(case.get("shared"), "{:.3f}"),
+            number(case.get("moved"), "{:.3f}"), verdict(case)]
+
+
+def told_row(case):
+    return [case["case"], f"{case['value']:g} {case['unit']}", verdict(case)]
 
 
 def print_table(heading, rows):
     rows = [heading] + rows
     widths = [max(len(row[i]) for row in rows) for i in range(len(heading))]
-    words = {"case", "candidate", "goal", "of"}
+    words = {"case", "candidate", "goal", "of", "wanted", "verdict"}
     for row in rows:
         cells = [cell.ljust(width) if title in words else cell.rjust(width)
                  for title, cell, width in zip(heading, row, widths)]
         print("  ".join(cells).rstrip())
+
+
+MEASURED = ["case", "candidate", "threads", "min ns", "p25 ns", "median ns",
+            "R", "against", "goal", "of"]
+COUNTED = ["case", "average", "most", "shared", "moved", "goal"]
 
 
 def print_bench(name, cases):
@@ -84,27 +99,44 @@ def print_bench(name, cases):
     if first.get("quick"):
         about.append("QUICK: NOT FOR COMPARING")
     print(f"\n== {name}: " + ", ".join(about))
-    if any("locked" in case for case in ran):
-        print_table(["case", "average", "most", "goal"],
-                    [counted_row(case) for case in ran])
-    elif ran:
-        print_table(["case", "candidate", "threads", "min ns", "p25 ns",
-                     "median ns", "R", "against", "goal", "of"],
-                    [measured_row(case) for case in ran])
+    kinds = [("p25_ns", MEASURED, measured_row),
+             ("locked", COUNTED, counted_row),
+             ("value", ["case", "told", "goal"], told_row)]
+    for key, heading, row in kinds:
+        rows = [row(case) for case in ran if key in case]
+        if rows:
+            print_table(heading, rows)
     for case in cases:
         if "skipped" in case:
             print(f"skipped: {case['case']}, {case['candidate']}: "
                   f"{case['skipped']}")
 
 
+def rank(name):
+    """G2 comes before G10, and what has no number last."""
+    digits = name[1:]
+    return (0, int(digits)) if digits.isdigit() else (1, 0)
+
+
+def goal_row(case, goal):
+    candidate = case.get("candidate", "weir")
+    who = "" if candidate == "weir" else f", {candidate}"
+    linked = ", shared" if case.get("linked") == "shared" else ""
+    return [goal["goal"] or "-", f"{case['bench']}{linked}: {case['case']}{who}",
+            number(goal["value"], "{:.3f}"), wanted(goal),
+            "pass" if goal["pass"] else "MISSED"]
+
+
 def print_goals(cases):
-    goals = [case for case in cases if "goal" in case]
+    goals = [(case, goal) for case in cases for goal in case.get("goals", [])]
+    goals.sort(key=lambda pair: rank(pair[1]["goal"]))
     print("\n== goals")
     if goals:
-        print_table(["case", "measured", "goal"],
-                    [[f"{case['bench']}: {case['case']}",
-                      number(judged(case)), verdict(case)] for case in goals])
-    return bool(goals) and all(case["pass"] for case in goals)
+        print_table(["goal", "case", "measured", "wanted", "verdict"],
+                    [goal_row(case, goal) for case, goal in goals])
+    missed = sum(not goal["pass"] for _, goal in goals)
+    print(f"{len(goals) - missed} of {len(goals)} met")
+    return bool(goals) and missed == 0
 
 
 def parse(line):
@@ -141,7 +173,10 @@ def main():
 
     benches = {}
     for case in cases:
-        benches.setdefault(case["bench"], []).append(case)
+        name = case["bench"]
+        if case.get("linked") == "shared":
+            name += ", weir in a shared library"
+        benches.setdefault(name, []).append(case)
     for name, of_bench in benches.items():
         print_bench(name, of_bench)
     good = print_goals(cases) and not strange

@@ -195,7 +195,8 @@ WEIR_API void weir_arena_memory(
 
 /*
  * Checks every invariant of the arena and aborts if one is broken. Only while
- * no other thread uses the arena. For tests; it walks everything.
+ * no other thread uses the arena, and not in the child of a fork that came while
+ * one did. For tests; it walks everything.
  */
 WEIR_API void weir_arena_check(const struct weir_arena *arena);
 

@@ -6,8 +6,9 @@
  * comment at its end, `/ * [edge] * /`; scripts/check_edges.py looks.
  *
  * With WEIR_COUNT_ATOMICS every locked instruction adds one to the calling
- * thread's wr_locked_count: what a call costs can then be counted on any
- * machine, however noisy.
+ * thread's wr_locked_count, and every write, locked or not, tells wr_note_write
+ * where: what a call costs, and which lines threads share, can then be counted
+ * on any machine, however noisy (bench/counting.c).
  */
 #ifndef WR_ATOMIC_H
 #define WR_ATOMIC_H
@@ -18,9 +19,12 @@
 
 #ifdef WEIR_COUNT_ATOMICS
 extern __thread unsigned long wr_locked_count;
-#define WR_COUNT_LOCKED() (void)wr_locked_count++
+void wr_note_write(const volatile void *object);
+#define WR_COUNT_WRITE(object)  wr_note_write(object)
+#define WR_COUNT_LOCKED(object) (wr_locked_count++, wr_note_write(object))
 #else
-#define WR_COUNT_LOCKED() (void)0
+#define WR_COUNT_WRITE(object)  (void)0
+#define WR_COUNT_LOCKED(object) (void)0
 #endif
 
 #define wr_load_relaxed(object)                                                \
@@ -30,38 +34,40 @@ extern __thread unsigned long wr_locked_count;
 #define wr_load_seq(object) atomic_load_explicit((object), memory_order_seq_cst)
 
 #define wr_store_relaxed(object, value)                                        \
-    atomic_store_explicit((object), (value), memory_order_relaxed)
+    (WR_COUNT_WRITE(object),                                                   \
+        atomic_store_explicit((object), (value), memory_order_relaxed))
 #define wr_store_release(object, value)                                        \
-    atomic_store_explicit((object), (value), memory_order_release)
+    (WR_COUNT_WRITE(object),                                                   \
+        atomic_store_explicit((object), (value), memory_order_release))
 
 #define wr_add_relaxed(object, value)                                          \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_add_explicit((object), (value), memory_order_relaxed))
 #define wr_add_seq(object, value)                                              \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_add_explicit((object), (value), memory_order_seq_cst))
 #define wr_sub_acq_rel(object, value)                                          \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_sub_explicit((object), (value), memory_order_acq_rel))
 #define wr_sub_seq(object, value)                                              \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_sub_explicit((object), (value), memory_order_seq_cst))
 #define wr_cas_acquire(object, expected, desired)                              \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
             memory_order_acquire, memory_order_relaxed))
 #define wr_cas_relaxed(object, expected, desired)                              \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
             memory_order_relaxed, memory_order_relaxed))
 #define wr_or_seq(object, value)                                               \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_or_explicit((object), (value), memory_order_seq_cst))
 #define wr_or_relaxed(object, value)                                           \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_or_explicit((object), (value), memory_order_relaxed))
 #define wr_and_relaxed(object, value)                                          \
-    (WR_COUNT_LOCKED(),                                                        \
+    (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_and_explicit((object), (value), memory_order_relaxed))
 
 #if defined(__SANITIZE_THREAD__)
@@ -86,7 +92,8 @@ extern __thread unsigned long wr_locked_count;
 #define wr_observe(object) atomic_load_explicit((object), memory_order_seq_cst)
 #else
 #define wr_publish(object, value)                                              \
-    (atomic_store_explicit((object), (value), memory_order_release),           \
+    (WR_COUNT_WRITE(object),                                                   \
+        atomic_store_explicit((object), (value), memory_order_release),        \
         atomic_signal_fence(memory_order_seq_cst))
 #define wr_observe(object) atomic_load_explicit((object), memory_order_acquire)
 #endif
@@ -105,7 +112,7 @@ static inline bool
 wr_clear_bit_acquire(_Atomic uint64_t *word, uint32_t index)
 {
     uint64_t mask = UINT64_C(1) << index;
-    WR_COUNT_LOCKED();
+    WR_COUNT_LOCKED(word);
     return (atomic_fetch_and_explicit(word, ~mask, memory_order_acquire) &
                mask) != 0;
 }
@@ -114,7 +121,7 @@ static inline bool
 wr_clear_bit_acquire(_Atomic uint64_t *word, uint32_t index)
 {
     bool was_set;
-    WR_COUNT_LOCKED();
+    WR_COUNT_LOCKED(word);
     __asm__ __volatile__("lock btrq %2, %0"
                          : "+m"(*word), "=@ccc"(was_set)
                          : "Jr"((uint64_t)index)
