@@ -7,6 +7,13 @@
 
 /* ---- The calling thread's own; `record` is its, or NULL ---- */
 
+/* Nothing to be had from the cache, nor to be settled: it is off and empty. */
+static inline bool
+wr_caches_may_pass(const struct wr_record *record)
+{
+    return !wr_cache_is_on(&record->cache) && wr_cache_top(&record->cache) == 0;
+}
+
 /* Takes a slot through the cache, and refills that. False: it is not on, or no
    slot was met. */
 bool wr_caches_take(

@@ -124,11 +124,11 @@ take_under_mutex(struct weir_arena *arena, bool barge, struct weir_buf *buf)
     return full ? WEIR_FULL : WEIR_CLOSED;
 }
 
-/* As wr_record_of: the recent one, if that is known to be the arena's. */
+/* As wr_record_of: the recent one, if it is the arena's. */
 static struct wr_record *
 record_of(struct weir_arena *arena)
 {
-    if (wr_recent.arena == arena && wr_cache_is_on(&wr_recent.record->cache))
+    if (wr_recent.arena == arena && wr_recent.record->serial == arena->serial)
         return wr_recent.record;
     return wr_record_of(arena);
 }
@@ -163,7 +163,7 @@ wr_arena_take_rarely(
         return WEIR_FULL;
     }
     uint32_t slot;
-    if (!wr_caches_take(arena, record, &slot) &&
+    if ((wr_caches_may_pass(record) || !wr_caches_take(arena, record, &slot)) &&
         !take_past(arena, record, &slot))
         return take_under_mutex(arena, barge, buf);
     wr_door_fill(arena, record, slot, buf);
@@ -197,6 +197,17 @@ wr_arena_look_around(struct weir_arena *arena)
         wr_arena_attend(arena);
 }
 
+/* Through the cache, or past it. */
+static void
+give_slot(struct weir_arena *arena, struct wr_record *record, uint32_t slot)
+{
+    if (!wr_caches_may_pass(record) && wr_caches_give(arena, record, slot))
+        return;
+    give_past(arena, record, slot);
+    wr_record_count(record, WR_RELEASES, 1);
+    wr_arena_look_around(arena);
+}
+
 void
 wr_arena_give_rarely(
     struct weir_arena *arena, uint32_t slot, const uint8_t *data)
@@ -211,13 +222,10 @@ wr_arena_give_rarely(
         give_past(arena, &arena->shared, slot);
         wr_record_count(&arena->shared, WR_RELEASES, 1);
         wr_mutex_unlock(&arena->mutex);
+        wr_arena_look_around(arena);
     } else {
-        if (wr_caches_give(arena, record, slot))
-            return;
-        give_past(arena, record, slot);
-        wr_record_count(record, WR_RELEASES, 1);
+        give_slot(arena, record, slot);
     }
-    wr_arena_look_around(arena);
 }
 
 bool
@@ -226,7 +234,7 @@ wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data)
     struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
     uint32_t slot = wr_owner_slot(owner);
-    if (!wr_cache_is_on(&record->cache) || slot >= wr_arena_slot_count(arena))
+    if (record->serial != arena->serial || slot >= wr_arena_slot_count(arena))
         return false;
     _Atomic uint64_t *count = wr_arena_refs_at(arena, slot);
     uint64_t out = wr_load_acquire(count); /* [last] */
@@ -234,8 +242,7 @@ wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data)
         !wr_door_is_place(arena, slot, data))
         return false;
     wr_store_relaxed(count, 0); /* we are alone */
-    if (!wr_caches_give(arena, record, slot))
-        wr_arena_give_rarely(arena, slot, data);
+    give_slot(arena, record, slot);
     return true;
 }
 
