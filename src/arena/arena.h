@@ -160,18 +160,6 @@ wr_arena_refs_at(const struct weir_arena *arena, uint32_t slot)
 /* Where the block of a BLOCK or SPILLED handle starts, and its size. */
 uint8_t *wr_arena_block(uint64_t word, uint64_t owner, size_t *size);
 
-/* Aborts if there is no such block, or if it is free. */
-static inline void
-wr_arena_check_live(const struct weir_arena *arena, uint32_t slot)
-{
-    if (slot >= wr_arena_slot_count(arena))
-        wr_arena_fail(arena, slot, "released, but the arena has no such block");
-    uint64_t out =
-        wr_load_relaxed(&arena->counts[slot]); /* who holds it sees */
-    if (out == 0)
-        wr_arena_fail(arena, slot, "released twice");
-}
-
 /* Counts for the calling thread. */
 void wr_arena_count(
     struct weir_arena *arena, enum wr_counter counter, uint64_t n);

@@ -80,15 +80,16 @@ wr_door_is_place(
 }
 
 /* The rest of wr_door_give, for a block of a word that is not on top. */
-bool wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data);
+bool wr_arena_give_below(uint64_t owner, const uint8_t *data, uint64_t out);
 
 /*
- * True if the handle was the last one of a block of an arena, and that came home
- * through the thread's cache. `data` is where the handle pointed. Nothing of the
- * arena is looked at once the block is on top. False: nothing happened.
+ * True if a block of the thread's recent arena came home: that of a handle with
+ * all the weight `out`, if the count says that this is all, or of one that has
+ * given its weight back, with 0. `data` is where the handle pointed. Nothing of
+ * the arena is looked at once the block is on top. False: nothing happened.
  */
 static inline bool
-wr_door_give(uint64_t word, uint64_t owner, const uint8_t *data)
+wr_door_give(uint64_t owner, const uint8_t *data, uint64_t out)
 {
     struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
@@ -96,12 +97,11 @@ wr_door_give(uint64_t word, uint64_t owner, const uint8_t *data)
     if (wr_owner_arena(owner) != wr_recent.id)
         return false;
     if (wr_cache_word(&record->cache) != slot / WR_WORD_BITS)
-        return wr_arena_give_below(word, owner, data);
+        return wr_arena_give_below(owner, data, out);
     /* A word of the bitmap has 64 counts, also the last one. */
     _Atomic uint64_t *count = &arena->counts[slot];
-    uint64_t out = wr_load_acquire(count); /* [last] */
     uint64_t top = wr_cache_top(&record->cache);
-    if (!wr_word_is_block_of_weight(word, out) ||
+    if (wr_load_acquire(count) != out || /* [last] */
         (top >> slot % WR_WORD_BITS & 1) != 0 ||
         !wr_door_is_place(arena, slot, data))
         return false;

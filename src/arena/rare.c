@@ -229,7 +229,7 @@ wr_arena_give_rarely(
 }
 
 bool
-wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data)
+wr_arena_give_below(uint64_t owner, const uint8_t *data, uint64_t out)
 {
     struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
@@ -237,8 +237,7 @@ wr_arena_give_below(uint64_t word, uint64_t owner, const uint8_t *data)
     if (record->serial != arena->serial || slot >= wr_arena_slot_count(arena))
         return false;
     _Atomic uint64_t *count = wr_arena_refs_at(arena, slot);
-    uint64_t out = wr_load_acquire(count); /* [last] */
-    if (!wr_word_is_block_of_weight(word, out) ||
+    if (wr_load_acquire(count) != out || /* [last] */
         !wr_door_is_place(arena, slot, data))
         return false;
     wr_store_relaxed(count, 0); /* we are alone */

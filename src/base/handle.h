@@ -63,14 +63,6 @@ wr_word_is_whole_block(uint64_t word)
     return (uint32_t)(word >> WR_KIND_SHIFT) == WR_WHOLE_BLOCK;
 }
 
-/* The handle is an arena block's and has this weight: all that is out. */
-static inline bool
-wr_word_is_block_of_weight(uint64_t word, uint64_t weight)
-{
-    return word >> WR_KIND_SHIFT ==
-           (weight << (WR_WEIGHT_SHIFT - WR_KIND_SHIFT) | WR_BLOCK);
-}
-
 static inline uint32_t
 wr_word_weight(uint64_t word)
 {

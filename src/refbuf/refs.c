@@ -118,11 +118,13 @@ wr_refs_make_whole(uint64_t word, uint64_t owner)
 enum given {
     NOT_LAST,
     LAST,    /* the count is 0 again */
+    FREE,    /* nothing was out */
     TOO_MUCH /* more than was out */
 };
 
 /* With a quarter of the weight or more, as much as the first clone has, it may be
-   the only handle that is left; then a look saves the locked subtraction. */
+   the only handle that is left; then a look saves the locked subtraction. With
+   less it would only wait for the subtractions before. */
 static enum given
 give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
@@ -134,9 +136,11 @@ give_weight(_Atomic uint64_t *count, uint32_t weight)
         return LAST;
     }
     out = wr_sub_acq_rel(count, weight); /* [last] */
+    if (out > weight)
+        return NOT_LAST;
     if (out == weight)
         return LAST;
-    return out > weight ? NOT_LAST : TOO_MUCH;
+    return out == 0 ? FREE : TOO_MUCH;
 }
 
 static const char too_often[] = "released once too often";
@@ -146,13 +150,17 @@ drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
     uint32_t slot = wr_owner_slot(owner);
-    wr_arena_check_live(arena, slot);
+    if (slot >= wr_arena_slot_count(arena))
+        wr_arena_fail(arena, slot, "released, but the arena has no such block");
     switch (give_weight(wr_arena_refs_at(arena, slot), wr_word_weight(word))) {
     case NOT_LAST:
         break;
     case LAST:
-        wr_arena_give_rarely(arena, slot, data);
+        if (!wr_door_give(owner, data, 0))
+            wr_arena_give_rarely(arena, slot, data);
         break;
+    case FREE:
+        wr_arena_fail(arena, slot, "released twice");
     case TOO_MUCH:
         wr_arena_fail(arena, slot, too_often);
     }
@@ -168,6 +176,7 @@ drop_spilled(uint64_t word, uint64_t owner)
     case LAST:
         wr_arena_give(word, owner, NULL);
         break;
+    case FREE:
     case TOO_MUCH:
         wr_fail(too_often, arena->name, WR_NO_BLOCK);
     }
@@ -196,6 +205,7 @@ drop_foreign(uint64_t word, uint64_t owner)
     case LAST:
         let_go(foreign);
         break;
+    case FREE:
     case TOO_MUCH:
         wr_fail(
             "foreign memory was released once too often", NULL, WR_NO_BLOCK);

@@ -46,7 +46,8 @@ void wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data);
 static inline void
 wr_refs_drop(uint64_t word, uint64_t owner, const uint8_t *data)
 {
-    if (!wr_door_give(word, owner, data))
+    if (!wr_word_is_whole_block(word) ||
+        !wr_door_give(owner, data, WR_WEIGHT_WHOLE))
         wr_refs_drop_counted(word, owner, data);
 }
 
