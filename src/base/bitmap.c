@@ -110,29 +110,34 @@ has_line_any(const _Atomic uint64_t *words)
            0; /* [sleep] */
 }
 
-/* Points the hint at the next word with free slots, of those from `from` up to
-   `to`. Passes over empty lines with one branch each. */
+/* Points the hint at the first word with free slots, of those from `from` up to
+   `to`. */
+static bool
+find_word_in(const struct wr_bitmap *map, uint32_t from, uint32_t to,
+    struct wr_bitmap_hint *hint)
+{
+    for (uint32_t word = from; word < to; word++) {
+        uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] */
+        if (seen != 0) {
+            hint->word = word;
+            hint->guess = seen;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same for many words: passes over empty lines with one branch each. */
 static bool
 find_word_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
     struct wr_bitmap_hint *hint)
 {
     uint32_t word = from;
-    while (word < to) {
-        if (to - word >= WORDS_IN_LINE && !has_line_any(&map->words[word])) {
-            word += WORDS_IN_LINE;
-            continue;
-        }
-        uint32_t end = to - word < WORDS_IN_LINE ? to : word + WORDS_IN_LINE;
-        for (; word < end; word++) {
-            uint64_t seen = wr_load_seq(&map->words[word]); /* [sleep] */
-            if (seen != 0) {
-                hint->word = word;
-                hint->guess = seen;
-                return true;
-            }
-        }
-    }
-    return false;
+    for (; to - word >= WORDS_IN_LINE; word += WORDS_IN_LINE)
+        if (has_line_any(&map->words[word]) &&
+            find_word_in(map, word, word + WORDS_IN_LINE, hint))
+            return true;
+    return find_word_in(map, word, to, hint);
 }
 
 /* The same for all words, once around from the hint's. */
