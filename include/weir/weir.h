@@ -86,8 +86,8 @@ WEIR_API const char *weir_version(void);
 /*
  * Called with the one line that describes a misuse, without a newline, before
  * the process aborts. It runs on the thread that found the misuse, perhaps with
- * the library's locks held: it must not call weir. If it returns, the process
- * aborts.
+ * the library's locks held: it must not call weir, nor fork. If it returns, the
+ * process aborts.
  */
 typedef void weir_misuse_fn(const char *line, void *user);
 
@@ -195,8 +195,7 @@ WEIR_API void weir_arena_memory(
 
 /*
  * Checks every invariant of the arena and aborts if one is broken. Only while
- * no other thread uses the arena, and not in the child of a fork that came while
- * one did. For tests; it walks everything.
+ * no other thread uses the arena. For tests; it walks everything.
  */
 WEIR_API void weir_arena_check(const struct weir_arena *arena);
 
@@ -226,9 +225,11 @@ struct weir_buf {
  *
  * WEIR_FULL is exact: at one moment during the call every block was out, or was
  * being taken or given back by a call still in progress; what threads keep at
- * hand is never a reason for it. Any thread. Finding a block is lock-free;
- * finding none takes a mutex and takes back what threads keep; being told so
- * again, until a block comes home, is one load.
+ * hand is never a reason for it. Any thread. Finding a block is lock-free, but
+ * for a thread's first call on an arena, and for one from which another thread
+ * is just taking back what it keeps: they wait for a mutex. Finding none takes
+ * the mutex and takes back what threads keep; being told so again, until a block
+ * comes home, is one load without WEIR_SPILL_FULL.
  */
 WEIR_API WEIR_NODISCARD enum weir_status weir_arena_alloc(
     struct weir_arena *arena, size_t size, struct weir_buf *buf);
@@ -590,12 +591,18 @@ WEIR_API void weir_thread_flush(void);
 /*
  * fork: the child may go on with every arena it inherited, as the only thread.
  * Blocks that were out at that instant, on whatever thread, are out in the
- * child. Waiters that were queued belong to the parent: in the child they are
+ * child, and so is one whose alloc had not yet returned. Of an arena in memory
+ * that the two share only one may go on. Waiters that were queued belong to the parent: in the child they are
  * not queued any more and will never be granted; neither they nor an inherited
  * bell or libuv loop may be used there. The child of a vfork may call nothing.
  */
 
-/* Why threads keep free blocks of an arena at hand, or not. */
+/*
+ * Why threads keep free blocks of an arena at hand, or not. A filter (seccomp)
+ * that denies membarrier must be in place before an arena is created; one that
+ * comes later aborts the program when the blocks are to be taken back, but for
+ * arenas with WEIR_NO_CACHE.
+ */
 enum weir_caching {
     WEIR_CACHING_ON = 0,
     WEIR_CACHING_REFUSED,    /* WEIR_NO_CACHE */

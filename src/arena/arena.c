@@ -62,7 +62,7 @@ enum {
     KNOWN_FLAGS = WEIR_PREFAULT | WEIR_LOCK | WEIR_SPILL_GROW |
                   WEIR_SPILL_FULL | WEIR_NO_CACHE,
     CACHED_FROM = 64,     /* slots; smaller arenas have no caches */
-    DROUGHT_LENGTH = 1024 /* takes past a cache cost about what a sweep costs */
+    DROUGHT_LENGTH = 2048 /* slots past a cache cost about what a sweep costs */
 };
 
 _Static_assert((int)WR_PAGES_NORMAL == (int)WEIR_PAGES_NORMAL &&

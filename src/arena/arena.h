@@ -52,7 +52,7 @@ struct weir_arena {
     /* Under the mutex, or written at creation. */
     struct wr_mutex mutex;
     enum weir_caching caching;
-    uint32_t drought_length;   /* takes past a cache before it is on again */
+    uint32_t drought_length;   /* slots past a cache before it is on again */
     uint32_t caches_on;        /* records whose cache is on */
     uint64_t sweeps;           /* times that all were emptied */
     struct wr_record shared;   /* of threads without one */

@@ -15,10 +15,10 @@
  *   it. So a cache that is on proves that the state is 0, and the one load of its
  *   `control` says at once: nobody sweeps, nobody waits, the arena is not closed.
  *
- *   A thread's cache comes on again when the thread has taken as many slots past
- *   it as a sweep is worth, and the state is 0. So a drought that lasts costs no
- *   further sweeps, and the worst that changing demand can do is to double what
- *   the slots taken past the caches cost.
+ *   A thread's cache comes on again when the thread has taken and given as many
+ *   slots past it as a sweep is worth, and the state is 0. So a drought that lasts
+ *   costs no further sweeps, and the worst that changing demand can do is to
+ *   double what the slots past the caches cost.
  *
  * Invariants
  *   1. caches_on is the number of records in the list whose cache is on. It and

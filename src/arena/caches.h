@@ -32,8 +32,8 @@ bool wr_caches_give(
 bool wr_caches_settle(
     struct weir_arena *arena, struct wr_record *record, uint32_t *slot);
 
-/* Counts a slot that was taken past the cache; after some the cache is on
-   again, if the arena's state allows. */
+/* Counts a slot that goes past the cache; after some the cache is on again, if
+   the arena's state allows. The arena is not dead. */
 void wr_caches_earn(struct weir_arena *arena, struct wr_record *record);
 
 /* ---- With the arena's mutex held ---- */

@@ -13,13 +13,20 @@
  *   thread that the child does not have. What is out at that instant stays out
  *   in the child. Lock-free steps are single writes: done, or not.
  *
- *   The other threads' records are added up and freed. Waiters belong to loops
- *   of the parent, which a bell rung by the child would wake; so the child's
- *   queues are emptied and nobody is told.
+ *   The other threads' records are added up and freed. A slot that one of them was
+ *   taking or giving at that instant is neither in the bitmap nor does its count
+ *   say that it is out: it goes home. Waiters belong to loops of the parent, which
+ *   a bell rung by the child would wake; so the child's queues are emptied and
+ *   nobody is told.
+ *
+ * Costs
+ *   The caches come on again as after any sweep. The child walks the counts of
+ *   arenas that other threads used.
  *
  * Limits
- *   A block that another thread was taking or giving at that instant is out in
- *   the child for ever. Bells are not made sound: the child may not use them.
+ *   A block that another thread had taken, and whose alloc had not returned, is
+ *   out in the child for ever. Bells are not made sound: the child may not use
+ *   them.
  */
 
 #include "arena/arena.h"
@@ -40,10 +47,37 @@ let_go(struct weir_arena *arena)
     wr_mutex_unlock(&arena->mutex);
 }
 
-/*
- * What another thread had counted at that instant may be one step behind what it
- * had done. The bitmap, which holds every free block now, is the truth.
- */
+/* Slots of a word that are neither in the bitmap nor out. */
+static uint64_t
+find_lost(struct weir_arena *arena, uint32_t word)
+{
+    uint64_t lost = 0;
+    uint32_t first = word * WR_WORD_BITS;
+    uint32_t rest = wr_arena_slot_count(arena) - first;
+    for (uint32_t i = 0; i < WR_WORD_BITS && i < rest; i++) {
+        uint64_t out = wr_load_relaxed(&arena->counts[first + i]); /* alone */
+        if (out == 0 && !wr_bitmap_is_free(&arena->fixed.map, first + i))
+            lost |= UINT64_C(1) << i;
+    }
+    return lost;
+}
+
+/* What another thread was taking or giving at that instant goes home. */
+static void
+recover_lost(struct weir_arena *arena)
+{
+    for (uint32_t word = 0; word < arena->fixed.map.word_count; word++) {
+        struct wr_batch lost = { find_lost(arena, word), word };
+        if (lost.mask != 0)
+            (void)wr_bitmap_give_batch(
+                &arena->fixed.map, &arena->shared.hint, &lost);
+    }
+    (void)wr_and_relaxed(
+        &arena->state, ~(uint32_t)(WR_SEARCHING | WR_DRY)); /* alone */
+}
+
+/* What another thread had counted may be a step behind what it had done. The
+   bitmap, which holds every free block now, is the truth. */
 static void
 correct_counts(struct weir_arena *arena)
 {
@@ -54,10 +88,11 @@ correct_counts(struct weir_arena *arena)
                                  wr_record_sum(arena, WR_ALLOCS);
 }
 
-/* All records but the one of the thread that forked. */
-static void
+/* All records but the one of the thread that forked. False: there were none. */
+static bool
 forget_threads(struct weir_arena *arena)
 {
+    bool had_others = false;
     const struct wr_record *mine = wr_record_seen(arena);
     struct wr_record *record = arena->records;
     while (record != NULL) {
@@ -65,18 +100,23 @@ forget_threads(struct weir_arena *arena)
         if (record != mine) {
             wr_record_retire(arena, record);
             wr_memory_release(record);
+            had_others = true;
         }
         record = next;
     }
+    return had_others;
 }
 
 static void
 begin_alone(struct weir_arena *arena)
 {
     if (arena->serial != 0) {
-        forget_threads(arena);
+        bool had_others = forget_threads(arena);
         wr_waiters_forget(arena);
-        correct_counts(arena);
+        if (had_others) {
+            recover_lost(arena);
+            correct_counts(arena);
+        }
     }
     wr_mutex_unlock(&arena->mutex);
 }
@@ -102,5 +142,15 @@ in_child(void)
 bool
 wr_fork_prepare(void)
 {
-    return wr_thread_at_fork(before, in_parent, in_child);
+    static bool prepared; /* under the directory's mutex, or alone */
+    prepared = prepared || wr_thread_at_fork(before, in_parent, in_child);
+    return prepared;
+}
+
+/* Before the program's own handlers, so that they run outside ours and may use
+   arenas. */
+__attribute__((constructor)) static void
+prepare_early(void)
+{
+    (void)wr_fork_prepare();
 }

@@ -203,6 +203,7 @@ give_slot(struct weir_arena *arena, struct wr_record *record, uint32_t slot)
 {
     if (!wr_caches_may_pass(record) && wr_caches_give(arena, record, slot))
         return;
+    wr_caches_earn(arena, record); /* while the block keeps the arena */
     give_past(arena, record, slot);
     wr_record_count(record, WR_RELEASES, 1);
     wr_arena_look_around(arena);

@@ -38,7 +38,9 @@
  *
  * Limits
  *   A thread whose destructors run, or that has no memory for a record, works
- *   under the mutex. A thread's table has an entry for each id up to the largest
+ *   under the mutex. One that uses weir for the first time in the last round of
+ *   its destructors leaves its records behind, as pthreads runs no further round;
+ *   a sweep still gets what they hold. A thread's table has an entry for each id up to the largest
  *   it used.
  */
 

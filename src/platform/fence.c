@@ -24,7 +24,9 @@
 
 #include "base/atomic.h"
 #include "base/check.h"
+#include "platform/thread.h"
 
+#include <errno.h>
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,10 +46,18 @@ wr_fence_heavy(void)
 
 #else
 
+/* The kernel may be short of memory for a moment. */
 static bool
 membarrier(int command)
 {
-    return syscall(SYS_membarrier, command, 0, 0) == 0;
+    int kept = errno;
+    long failed;
+    unsigned round = 0;
+    while ((failed = syscall(SYS_membarrier, command, 0, 0)) != 0 &&
+           errno == ENOMEM)
+        wr_thread_yield(round++);
+    errno = kept;
+    return failed == 0;
 }
 
 /* While there is one thread. */
@@ -60,6 +70,9 @@ register_process(void)
 bool
 wr_fence_is_supported(void)
 {
+    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+        return true;
+    register_process(); /* another constructor may run before ours */
     return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 

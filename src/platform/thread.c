@@ -11,9 +11,12 @@
 
 #include "base/check.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 void
 wr_mutex_init(struct wr_mutex *mutex)
@@ -55,33 +58,51 @@ void
 wr_thread_yield(unsigned round)
 {
     const struct timespec nap = { 0, NAP_NS };
+    int kept = errno;
     if (round < YIELDS)
         (void)sched_yield();
-    else
-        (void)nanosleep(&nap, NULL);
+    else /* not nanosleep, where a thread may be cancelled that holds locks */
+        (void)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+    errno = kept;
 }
 
-/* Of wr_thread_at_exit. */
+/* Of wr_thread_at_exit; held while somebody forks. */
 static struct wr_mutex mutex = WR_MUTEX_INITIAL;
 
+static void (*caller_before)(void);
+static void (*caller_in_parent)(void);
+static void (*caller_in_child)(void);
+
 static void
-hold_mutex(void)
+before_fork(void)
 {
+    caller_before();
     wr_mutex_lock(&mutex);
 }
 
 static void
-let_go_mutex(void)
+after_fork_in_parent(void)
 {
     wr_mutex_unlock(&mutex);
+    caller_in_parent();
+}
+
+static void
+after_fork_in_child(void)
+{
+    wr_mutex_unlock(&mutex);
+    caller_in_child();
 }
 
 bool
 wr_thread_at_fork(
     void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
 {
-    return pthread_atfork(hold_mutex, let_go_mutex, let_go_mutex) == 0 &&
-           pthread_atfork(before, in_parent, in_child) == 0;
+    caller_before = before;
+    caller_in_parent = in_parent;
+    caller_in_child = in_child;
+    return pthread_atfork(
+               before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
 
 bool

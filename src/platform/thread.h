@@ -32,7 +32,7 @@ bool wr_mutex_try_lock(struct wr_mutex *mutex);
 void wr_thread_yield(unsigned round);
 
 /* Has these run by whoever forks: before, and after it in the parent and in the
-   child. False: no memory. */
+   child. Once. False: no memory. */
 bool wr_thread_at_fork(
     void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 

@@ -129,6 +129,8 @@ static enum given
 give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
     uint64_t out = 0;
+    if (weight == 0)
+        return TOO_MUCH; /* invariant 1: no handle of ours */
     if (weight >= WR_WEIGHT_WHOLE / 4)
         out = wr_load_acquire(count); /* [last] */
     if (out == weight) {
@@ -150,7 +152,7 @@ drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
     uint32_t slot = wr_owner_slot(owner);
-    if (slot >= wr_arena_slot_count(arena))
+    if (slot >= wr_arena_slot_count(arena) || (arena->owner | slot) != owner)
         wr_arena_fail(arena, slot, "released, but the arena has no such block");
     switch (give_weight(wr_arena_refs_at(arena, slot), wr_word_weight(word))) {
     case NOT_LAST:
@@ -228,5 +230,7 @@ wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
     case WR_FOREIGN:
         drop_foreign(word, owner);
         break;
+    default:
+        wr_fail("a handle of no kind was released", NULL, WR_NO_BLOCK);
     }
 }

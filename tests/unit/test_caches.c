@@ -232,6 +232,42 @@ Test(caches, what_there_is_no_room_for_goes_to_the_bitmap)
     close_whole(&arena);
 }
 
+/* How many blocks, each of another word, a thread's cache holds at most. */
+static uint64_t
+words_at_hand(uint32_t slots, uint32_t threads)
+{
+    static struct weir_buf bufs[1280];
+    struct weir_arena *arena = open_cached(slots);
+    struct wr_record *record = wr_record_of(arena);
+    for (size_t i = 0; i < slots; i++)
+        bufs[i] = take(arena);
+    wr_mutex_lock(&arena->mutex);
+    wr_caches_give_up(arena, record);
+    arena->record_count = threads;
+    wr_caches_turn_on(arena, record);
+    arena->record_count = 1;
+    wr_mutex_unlock(&arena->mutex);
+
+    for (size_t i = 0; i < slots; i += 64)
+        weir_buf_drop(&bufs[i]);
+    uint64_t words = stats_of(arena).blocks_cached;
+    weir_arena_check(arena);
+    drop_all(bufs, slots);
+    close_whole(&arena);
+    return words;
+}
+
+Test(caches, one_holds_as_many_words_as_a_threads_share_has_and_at_most_8)
+{
+    cr_assert(eq(u64, words_at_hand(127, 1), 1));
+    cr_assert(eq(u64, words_at_hand(128, 1), 2));
+    cr_assert(eq(u64, words_at_hand(511, 1), 7));
+    cr_assert(eq(u64, words_at_hand(512, 1), 8));
+    cr_assert(eq(u64, words_at_hand(1280, 1), 8));
+    cr_assert(eq(u64, words_at_hand(1280, 4), 5));
+    cr_assert(eq(u64, words_at_hand(1280, 1000), 1));
+}
+
 Test(caches, the_block_given_last_is_taken_next)
 {
     struct weir_buf bufs[300];
@@ -277,20 +313,20 @@ Test(caches, a_sweep_takes_everything_back_and_turns_all_off)
 
 Test(caches, a_sweep_takes_back_what_lies_below_the_top)
 {
-    enum { COUNT = 640 };
+    enum { COUNT = 640, WORDS = WR_CACHE_DEPTH + 1 };
     struct weir_buf bufs[COUNT];
     struct weir_arena *arena = open_cached(COUNT);
     for (size_t i = 0; i < COUNT; i++)
         bufs[i] = take(arena);
-    for (size_t i = 0; i < 7; i++)
+    for (size_t i = 0; i < WORDS; i++)
         weir_buf_drop(&bufs[64 * i + i]);
-    expect_caches(arena, 1, 7);
+    expect_caches(arena, 1, WORDS);
 
     sweep(arena);
 
     expect_caches(arena, 0, 0);
-    cr_assert(eq(u32, wr_bitmap_free_count(&arena->fixed.map), 7));
-    for (size_t i = 0; i < 7; i++)
+    cr_assert(eq(u32, wr_bitmap_free_count(&arena->fixed.map), WORDS));
+    for (size_t i = 0; i < WORDS; i++)
         cr_assert(wr_bitmap_is_free(&arena->fixed.map, (uint32_t)(64 * i + i)));
     drop_all(bufs, COUNT);
     close_whole(&arena);
@@ -617,28 +653,47 @@ earn(struct weir_arena *arena, struct wr_record *record, int times)
         wr_caches_earn(arena, record);
 }
 
-Test(caches, one_comes_on_again_after_as_many_takes_as_a_sweep_is_worth)
+Test(caches, one_comes_on_again_after_as_many_slots_as_a_sweep_is_worth)
 {
     struct wr_record *record;
     struct weir_arena *arena = open_in_drought(&record);
 
-    for (int i = 0; i < DROUGHT; i++) {
+    for (int i = 0; i < DROUGHT / 2; i++) {
         expect_caches(arena, 0, 0);
-        cr_assert(eq(int, ask(arena), WEIR_OK));
+        cr_assert(eq(int, ask(arena), WEIR_OK)); /* takes one and gives one */
     }
 
-    expect_caches(arena, 1, 1);
+    expect_caches(arena, 1, 0);
     struct weir_buf first = take(arena);
     struct weir_buf second = take(arena);
-    expect_caches(arena, 1, 63); /* of a whole word, for the second */
+    expect_caches(arena, 1, 62);
     weir_buf_drop(&first);
     weir_buf_drop(&second);
-    expect_caches(arena, 1, 65);
+    expect_caches(arena, 1, 64);
     cr_assert(eq(u64, stats_of(arena).sweeps, 1));
     close_whole(&arena);
 }
 
-Test(caches, after_every_full_a_thread_takes_1024_blocks_past_its_cache)
+Test(caches, one_comes_on_again_on_a_thread_that_only_gives)
+{
+    struct wr_record *record;
+    struct weir_arena *arena = open_in_drought(&record);
+    struct weir_buf bufs[DROUGHT];
+    for (int i = 0; i < DROUGHT; i++)
+        bufs[i] = take(arena);
+    sweep(arena);
+    record->cache.credit = DROUGHT;
+
+    for (int i = 0; i < DROUGHT; i++) {
+        expect_caches(arena, 0, 0);
+        weir_buf_drop(&bufs[i]);
+    }
+
+    cr_assert(eq(u64, stats_of(arena).caches, 1));
+    close_whole(&arena);
+}
+
+Test(caches, after_every_full_2048_blocks_go_past_a_threads_cache)
 {
     enum { COUNT = 1000 };
     static struct weir_buf bufs[COUNT];
@@ -648,7 +703,7 @@ Test(caches, after_every_full_a_thread_takes_1024_blocks_past_its_cache)
         cr_assert(eq(sz, take_to_the_end(arena, bufs), COUNT));
         cr_assert(eq(u64, stats_of(arena).sweeps, round));
         drop_all(bufs, COUNT);
-        for (int i = 0; i < 1024; i++) {
+        for (int i = 0; i < (2048 - COUNT) / 2; i++) {
             expect_caches(arena, 0, 0);
             cr_assert(eq(int, ask(arena), WEIR_OK));
         }
@@ -709,7 +764,7 @@ Test(caches, a_thread_that_begins_in_a_drought_has_its_cache_off)
     struct wr_record *record = wr_record_of(arena);
 
     cr_assert(not(wr_cache_is_on(&record->cache)));
-    cr_assert(eq(u32, record->cache.credit, 1024));
+    cr_assert(eq(u32, record->cache.credit, 2048));
     expect_caches(arena, 0, 0);
     (void)wr_and_relaxed(&arena->state, ~(uint32_t)WR_SEARCHING);
     start_keeper(&keeper, arena);

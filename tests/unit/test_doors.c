@@ -492,6 +492,25 @@ Test(doors, who_searches_and_finds_leaves_the_state_as_it_was)
     end_dry(arena);
 }
 
+Test(doors, who_finds_a_block_under_the_mutex_does_not_sweep)
+{
+    struct weir_arena *arena = open_arena(64, FULL_SIZE);
+    cr_assert(eq(int, ask(arena), WEIR_OK));
+    uint64_t caches = stats_of(arena).caches;
+    struct weir_buf buf;
+    wr_mutex_lock(&arena->mutex);
+
+    bool taken = wr_arena_take_locked(arena, &buf);
+
+    wr_mutex_unlock(&arena->mutex);
+    cr_assert(taken);
+    cr_assert(zero(u64, stats_of(arena).sweeps));
+    cr_assert(eq(u64, stats_of(arena).caches, caches));
+    cr_assert(zero(u32, wr_load_relaxed(&arena->state)));
+    weir_buf_drop(&buf);
+    close_whole(&arena);
+}
+
 /* Whoever holds the mutex and finds that somebody else has searched in vain
    since it looked does not search again. */
 Test(doors, who_finds_it_dry_under_the_mutex_does_not_search)

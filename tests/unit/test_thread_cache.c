@@ -203,6 +203,25 @@ Test(thread_cache, when_it_is_full_the_old_top_leaves)
     expect_empty();
 }
 
+Test(thread_cache, one_with_a_smaller_limit_is_full_sooner)
+{
+    for (uint32_t limit = 0; limit <= WR_CACHE_DEPTH; limit++) {
+        struct wr_batch spilled;
+        wr_cache_init(&cache);
+        wr_cache_turn_on(&cache, 1, limit);
+        for (uint32_t i = 0; i <= limit; i++)
+            give(i * 64);
+
+        cr_assert(wr_cache_begin(&cache));
+        cr_assert(wr_cache_give(&cache, 11 * 64, &spilled));
+        wr_cache_end(&cache);
+
+        cr_assert(eq(u64, spilled.mask, 1));
+        cr_assert(eq(u32, spilled.word, limit));
+        cr_assert(eq(u32, wr_cache_count(&cache), limit + 1));
+    }
+}
+
 Test(thread_cache, when_it_is_full_a_block_of_a_word_it_has_still_goes_in)
 {
     open_cache();
