@@ -94,7 +94,7 @@ wr_door_give(uint64_t owner, const uint8_t *data, uint64_t out)
     struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
     uint32_t slot = wr_owner_slot(owner);
-    if (wr_owner_arena(owner) != wr_recent.id)
+    if (wr_owner_upper(owner) != wr_recent.upper)
         return false;
     if (wr_cache_word(&record->cache) != slot / WR_WORD_BITS)
         return wr_arena_give_below(owner, data, out);
@@ -121,7 +121,7 @@ wr_door_count_freeze(uint64_t word, uint64_t owner)
 {
     struct wr_record *record = wr_recent.record;
     if (!wr_word_is_whole_block(word) ||
-        wr_owner_arena(owner) != wr_recent.id ||
+        wr_owner_upper(owner) != wr_recent.upper ||
         wr_owner_slot(owner) >= wr_arena_slot_count(wr_recent.arena) ||
         !wr_cache_is_on(&record->cache))
         return false;

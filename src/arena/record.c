@@ -55,7 +55,7 @@
 
 _Static_assert(sizeof(struct wr_record) <= 256, "Costs");
 
-WR_TLS struct wr_recent wr_recent = { .id = WR_NO_ARENA };
+WR_TLS struct wr_recent wr_recent = { .upper = WR_NO_ARENA };
 
 static WR_TLS struct wr_record **table;
 static WR_TLS uint32_t table_size;
@@ -140,7 +140,7 @@ thread_ends(void *unused)
     wr_memory_release(table);
     table = NULL;
     table_size = 0;
-    wr_recent = (struct wr_recent){ .id = WR_NO_ARENA };
+    wr_recent = (struct wr_recent){ .upper = WR_NO_ARENA };
     ended = true;
 }
 
@@ -217,7 +217,8 @@ wr_record_of(struct weir_arena *arena)
     if (record == NULL)
         record = make_record(arena);
     if (record != NULL)
-        wr_recent = (struct wr_recent){ arena, record, arena->id };
+        wr_recent =
+            (struct wr_recent){ arena, record, wr_owner_upper(arena->owner) };
     return record;
 }
 

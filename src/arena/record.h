@@ -46,8 +46,8 @@ struct wr_record {
 #define WR_TLS __thread __attribute__((tls_model("initial-exec")))
 
 /*
- * The record that the thread used last, its arena, and that one's number as it
- * stands in handles; WR_NO_ARENA and NULL: none. All of it may be of an arena
+ * The record that the thread used last, its arena, and what that one's handles
+ * have in common; WR_NO_ARENA and NULL: none. All of it may be of an arena
  * that is dead, and whose control part and number another one has now. But a
  * dead arena's caches are off (arena/caches.c): while the record's cache is on,
  * it is of the arena that is there.
@@ -55,7 +55,7 @@ struct wr_record {
 struct wr_recent {
     struct weir_arena *arena;
     struct wr_record *record;
-    uint64_t id;
+    uint64_t upper; /* wr_owner_upper of its handles */
 };
 extern WR_TLS struct wr_recent wr_recent;
 

@@ -94,6 +94,13 @@ wr_owner_arena(uint64_t owner)
     return (uint32_t)(owner >> 48);
 }
 
+/* The same with the bits that are 0, for one comparison of both. */
+static inline uint64_t
+wr_owner_upper(uint64_t owner)
+{
+    return owner >> 32;
+}
+
 static inline uint32_t
 wr_owner_slot(uint64_t owner)
 {

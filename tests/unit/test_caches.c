@@ -979,3 +979,44 @@ Test(caches, one_thread_keeps_blocks_of_two_arenas_apart)
         close_whole(&arenas[i]);
     }
 }
+
+/* ---- A sweep that waits for an owner ----------------------------------- */
+
+/* Asks until it is told full, which takes a sweep. */
+struct asker {
+    struct weir_arena *arena;
+    struct weir_buf bufs[100];
+    size_t count;
+    _Atomic bool is_done;
+};
+
+static void *
+ask_to_the_end(void *user)
+{
+    struct asker *asker = user;
+    asker->count = take_to_the_end(asker->arena, asker->bufs);
+    atomic_store_explicit(&asker->is_done, true, memory_order_release);
+    return NULL;
+}
+
+Test(caches, a_sweep_that_waits_is_not_cancelled_with_the_mutex_held)
+{
+    const struct timespec a_while = { 0, 50000000 };
+    static struct asker asker;
+    asker.arena = open_cached(100);
+    cr_assert(eq(int, ask(asker.arena), WEIR_OK));
+    struct wr_record *record = wr_record_of(asker.arena);
+    cr_assert(wr_cache_begin(&record->cache));
+    pthread_t thread = start_thread(ask_to_the_end, &asker);
+    cr_assert(zero(int, nanosleep(&a_while, NULL)));
+    cr_assert(zero(int, pthread_cancel(thread)));
+    cr_assert(zero(int, nanosleep(&a_while, NULL)));
+
+    wr_cache_end(&record->cache);
+
+    cr_assert(zero(int, pthread_join(thread, NULL)));
+    cr_assert(atomic_load_explicit(&asker.is_done, memory_order_acquire));
+    cr_assert(eq(sz, asker.count, 100));
+    drop_all(asker.bufs, asker.count);
+    close_whole(&asker.arena);
+}

@@ -870,6 +870,39 @@ Test(misuse, a_handle_of_an_arena_that_is_not_there_aborts, .signal = SIGABRT)
     weir_buf_drop(&buf);
 }
 
+Test(misuse, a_handle_with_a_made_up_owner_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse(
+        "weir: arena 'test': block 0: *but the arena has no such block");
+
+    buf.owner |= UINT64_C(1) << 40;
+    weir_buf_drop(&buf);
+}
+
+Test(misuse, a_handle_of_no_kind_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse("weir: a handle of no kind was released");
+
+    buf.word |= UINT64_C(9) << WR_KIND_SHIFT;
+    weir_buf_drop(&buf);
+}
+
+Test(misuse, a_handle_without_weight_aborts, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    struct weir_buf copy = buf;
+    weir_buf_drop(&buf);
+    expect_misuse("weir: arena 'test': block 0: released once too often");
+
+    copy.word = wr_word_with_weight(copy.word, 0);
+    weir_buf_drop(&copy);
+}
+
 /* ---- Misuse of blocks that a thread keeps at hand ---------------------- */
 
 enum { KEPT = 256 };

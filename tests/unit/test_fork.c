@@ -357,3 +357,67 @@ Test(fork, waiters_are_the_parents)
     weir_bell_fini(&bell);
     close_whole(&arena);
 }
+
+/* ---- What another thread was in the middle of -------------------------- */
+
+/* One more is free than a thread without calls in progress would have left. */
+static void
+take_one_more(void)
+{
+    struct weir_buf bufs[COUNT];
+    size_t count = 0;
+    weir_arena_check(arena);
+    NEED(stats_of(arena).blocks_out == OUT + SLEEPERS - 1);
+    while (weir_arena_alloc(arena, 0, &bufs[count]) == WEIR_OK)
+        count++;
+    NEED(count == COUNT - OUT - SLEEPERS + 1);
+    while (count > 0)
+        weir_buf_drop(&bufs[--count]);
+    NEED(stats_of(arena).blocks_out == OUT + SLEEPERS - 1);
+}
+
+/* Runs in a child that was forked when all of block 0's release was done but
+   setting its bit, or also that but telling anybody. */
+static void
+expect_that_a_half_release_goes_home(bool bit_was_set)
+{
+    begin();
+    _Atomic uint64_t *count = wr_arena_refs(out[0].word, out[0].owner);
+    uint32_t slot = wr_owner_slot(out[0].owner);
+    struct wr_bitmap_hint hint = { 0 };
+    if (bit_was_set)
+        (void)wr_or_seq(&arena->state, WR_DRY);
+    wr_store_relaxed(count, 0);
+    if (bit_was_set)
+        cr_assert(wr_fixed_give(&arena->fixed, &hint, slot));
+
+    expect_good_child(take_one_more);
+
+    if (!bit_was_set)
+        cr_assert(wr_fixed_give(&arena->fixed, &hint, slot));
+    (void)wr_and_relaxed(&arena->state, ~(uint32_t)WR_DRY);
+    wr_arena_count(arena, WR_RELEASES, 1);
+    out[0] = (struct weir_buf){ 0 };
+    end();
+}
+
+Test(fork, a_block_that_a_dead_thread_was_giving_is_free_in_the_child)
+{
+    expect_that_a_half_release_goes_home(false);
+}
+
+Test(fork, a_child_is_not_full_for_a_release_that_a_dead_thread_did_not_tell)
+{
+    expect_that_a_half_release_goes_home(true);
+}
+
+Test(fork, an_arena_that_could_not_be_made_does_not_make_fork_hang)
+{
+    for (int i = 0; i < 3; i++)
+        cr_assert(wr_fork_prepare());
+    begin();
+
+    expect_good_child(take_the_rest_and_drop_all);
+
+    end();
+}
