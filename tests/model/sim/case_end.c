@@ -33,6 +33,27 @@ prepare(void)
     prepare_blocks(2, 0);
 }
 
+/* Threads 1 and 2 hold a block each, and have half a word of others at hand. */
+static struct sim_tokens made;
+static struct weir_buf gift; /* of the next arena, for thread 1 */
+
+static void
+prepare_cached(void)
+{
+    prepare_blocks(WR_WORD_BITS + 2, 0);
+    weir_buf_drop(&bufs[0]);
+    weir_buf_drop(&bufs[1]);
+    made = (struct sim_tokens){ .strong = true };
+}
+
+static void
+warm_cached(void)
+{
+    world_warm();
+    if (sim_self() <= 2)
+        bufs[sim_self() - 1] = world_alloc(arena);
+}
+
 /* One block of the arena's, one on the heap. */
 static void
 prepare_spill(void)
@@ -120,6 +141,38 @@ destroy_twice(void)
     struct weir_buf buf = world_alloc(next);
     weir_arena_destroy(&next);
     world_drop(&buf);
+}
+
+/* The same with caches, and who gave a block back to the first gives one back to
+   the second, then takes one there. */
+static void
+destroy_and_make(void)
+{
+    weir_arena_destroy(&arena);
+    next = world_create(WR_WORD_BITS + 2, 0);
+    gift = world_alloc(next);
+    sim_tokens_put(&made);
+}
+
+static void
+give_first_and_use_next(void)
+{
+    give_first();
+    sim_tokens_take(&made);
+    world_drop(&gift);
+    struct weir_buf buf = world_alloc(next);
+    world_drop(&buf);
+}
+
+/* From its cache, as long as the arena is there. */
+static void
+give_and_exit(void)
+{
+    give_first();
+    sim_thread_exit();
+    struct weir_buf late = bufs[1];
+    bufs[1] = (struct weir_buf){ 0 };
+    world_drop(&late);
 }
 
 static void
@@ -258,6 +311,36 @@ const struct sim_case end_cases[] = {
         .after = both_are_gone,
         .preemptions = 2,
         .stales = 3,
+    },
+    {
+        .name = "end_cached",
+        .claim = "two last blocks that come home to caches",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { give_first, give_second, destroy },
+        .after = it_is_gone,
+        .preemptions = 2,
+        .stales = 2,
+    },
+    {
+        .name = "end_cached_exit",
+        .claim = "and one behind the end of its thread's cache",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { give_and_exit, NULL, destroy },
+        .after = it_is_gone,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "end_cached_next",
+        .claim = "a new arena under the old number",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { give_first_and_use_next, give_second, destroy_and_make },
+        .after = it_is_gone_and_next_is_sound,
+        .preemptions = 2,
+        .stales = 1,
     },
     { 0 },
 };

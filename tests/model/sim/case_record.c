@@ -7,6 +7,7 @@
  * At the end all memory but the control parts was given back, once.
  */
 
+#include "arena/caches.h"
 #include "cases.h"
 #include "world.h"
 
@@ -22,6 +23,17 @@ prepare(void)
     arena = world_create(2, 0);
     other = NULL;
     control_parts = 1;
+}
+
+/* With caches: two blocks, the others are out for ever. */
+static void
+prepare_cached(void)
+{
+    world_unmapped = 0;
+    arena = world_create(WR_WORD_BITS + 2, 0);
+    arena->drought_length = 1;
+    world_leave(arena, 3, 0);
+    other = NULL;
 }
 
 static void
@@ -97,7 +109,7 @@ look(void)
 {
     struct weir_stats stats;
     weir_arena_stats(arena, &stats);
-    sim_expect(stats.blocks_out <= stats.block_count);
+    sim_expect(stats.blocks_out + stats.blocks_cached <= stats.block_count);
     sim_expect(stats.grants + stats.cancels <= stats.waits);
     sim_expect(stats.releases <= stats.allocs);
     return stats;
@@ -137,6 +149,18 @@ counts_are_exact(void)
     sim_expect(look().releases <= 3);
     sim_expect(look().allocs == look().releases);
     it_is_sound();
+}
+
+static void
+blocks_are_exact(void)
+{
+    struct weir_stats stats = look();
+    weir_arena_check(arena);
+    world_expect_caches(arena);
+    sim_expect(stats.allocs == stats.releases);
+    sim_expect(stats.blocks_out == 0);
+    sim_expect(stats.blocks_cached == wr_caches_count(arena));
+    sim_expect(world_free_count(arena) == 2);
 }
 
 static void
@@ -190,6 +214,16 @@ const struct sim_case record_cases[] = {
         .after = it_is_sound,
         .preemptions = 2,
         .stales = 3,
+    },
+    {
+        .name = "record_cached",
+        .claim = "caches fill, are swept and end while others sum up",
+        .before = prepare_cached,
+        .warm = world_warm,
+        .threads = { borrow, borrow, look_twice },
+        .after = blocks_are_exact,
+        .preemptions = 2,
+        .stales = 1,
     },
     { 0 },
 };

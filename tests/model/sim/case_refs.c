@@ -65,6 +65,61 @@ prepare_shared(void)
     weir_slice_clone(&slices[0], &shared);
 }
 
+/* With caches, which have the block's word on top: what comes home is what the
+   same thread takes next. */
+static void
+warm_cached(void)
+{
+    world_warm();
+    world_cache(arena)->batch_max = 1;
+    if (sim_self() != 0) {
+        struct weir_buf buf = world_alloc(arena);
+        world_drop(&buf);
+    }
+}
+
+static void
+prepare_cached(void)
+{
+    arena = world_create(WR_WORD_BITS + 2, 0);
+    world_leave(arena, 7, 0);
+    warm_cached();
+    slices[0] = world_slice(arena);
+    weir_slice_clone(&slices[0], &slices[1]);
+}
+
+/* They have another word on top, so that it comes on top of that. */
+static void
+prepare_cached_below(void)
+{
+    arena = world_create(WR_WORD_BITS + 3, 0);
+    world_leave(arena, 1, 6);
+    warm_cached();
+    slices[0] = world_slice(arena);
+    weir_slice_clone(&slices[0], &slices[1]);
+}
+
+static void
+prepare_cached_whole_below(void)
+{
+    arena = world_create(WR_WORD_BITS + 3, 0);
+    world_leave(arena, 1, 6);
+    warm_cached();
+    slices[0] = world_slice(arena);
+    weir_slice_clone_shared(&slices[0], &slices[1]);
+}
+
+/* The first one keeps the whole weight. */
+static void
+prepare_cached_whole(void)
+{
+    arena = world_create(WR_WORD_BITS + 2, 0);
+    world_leave(arena, 7, 0);
+    warm_cached();
+    slices[0] = world_slice(arena);
+    weir_slice_clone_shared(&slices[0], &slices[1]);
+}
+
 static struct weir_slice *
 mine(void)
 {
@@ -149,6 +204,13 @@ use_next(void)
     weir_slice_clone(&slice, &copy);
     world_release(&slice);
     world_release(&copy);
+}
+
+static void
+release_and_use_next(void)
+{
+    release();
+    use_next();
 }
 
 static void
@@ -249,6 +311,46 @@ const struct sim_case refs_cases[] = {
         .threads = { clone_own_shared, release, use_next },
         .after = all_is_home,
         .preemptions = 2,
+        .stales = 3,
+    },
+    {
+        .name = "refs_cached",
+        .claim = "a block that comes home to the cache of the last",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { release_and_use_next, release_and_use_next },
+        .after = all_is_home,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "refs_cached_below",
+        .claim = "on top of another word's blocks",
+        .before = prepare_cached_below,
+        .warm = warm_cached,
+        .threads = { release_and_use_next, release_and_use_next },
+        .after = all_is_home,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "refs_cached_whole",
+        .claim = "who has the whole weight, and another one",
+        .before = prepare_cached_whole,
+        .warm = warm_cached,
+        .threads = { release_and_use_next, release_and_use_next },
+        .after = all_is_home,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "refs_cached_whole_below",
+        .claim = "on top of another word's blocks",
+        .before = prepare_cached_whole_below,
+        .warm = warm_cached,
+        .threads = { release_and_use_next, release_and_use_next },
+        .after = all_is_home,
+        .preemptions = 3,
         .stales = 3,
     },
     { 0 },

@@ -18,7 +18,8 @@ static enum weir_status canceled;
 static void
 prepare_blocks(uint32_t blocks, unsigned flags)
 {
-    arena = world_create(blocks, flags);
+    if (blocks > 0)
+        arena = world_create(blocks, flags);
     world_prepare_queue();
     for (uint32_t i = 0; i < blocks; i++)
         bufs[i] = world_alloc(arena);
@@ -68,6 +69,25 @@ prepare_grown(void)
         waited[i] = world_wait(arena, i);
 }
 
+/* One or two blocks of an arena with caches, each in a word of its own if there
+   are two; all are still to be taken. */
+static void
+prepare_cached(void)
+{
+    prepare_blocks(0, 0);
+    arena = world_create(WR_WORD_BITS + 2, 0);
+    arena->drought_length = 1;
+    world_leave(arena, 1, 0);
+}
+
+static void
+prepare_cached_two(void)
+{
+    prepare_cached();
+    atomic_init(&arena->fixed.map.words[1], 1);
+    atomic_init(&arena->counts[WR_WORD_BITS], 0);
+}
+
 /* Two wait already: 0, then 1. */
 static void
 prepare_waiting(void)
@@ -75,6 +95,23 @@ prepare_waiting(void)
     prepare_two();
     for (unsigned i = 0; i < 2; i++)
         waited[i] = world_wait(arena, i);
+}
+
+/* Thread 2 has taken the blocks, so that its cache has their word on top. */
+static void
+warm_cached(void)
+{
+    world_warm();
+    if (sim_self() == 2)
+        bufs[0] = world_alloc(arena);
+}
+
+static void
+warm_cached_two(void)
+{
+    warm_cached();
+    if (sim_self() == 2)
+        bufs[1] = world_alloc(arena);
 }
 
 static void
@@ -121,6 +158,17 @@ wait_and_cancel(void)
     wait_1();
     if (waited[1] == WEIR_PENDING)
         canceled = weir_waiter_cancel(&world_queue->waiters[1]);
+}
+
+/* Its cache has what it gave; it takes it again, and flushes. */
+static void
+give_and_borrow(void)
+{
+    struct weir_buf buf;
+    give_first();
+    if (world_try(arena, &buf))
+        world_drop(&buf);
+    weir_thread_flush();
 }
 
 static void
@@ -495,6 +543,56 @@ const struct sim_case waiter_cases[] = {
         .after = second_comes_too,
         .preemptions = 2,
         .stales = 3,
+    },
+    {
+        .name = "wait_cached",
+        .claim = "a wait and a release to a cache",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { wait_0, give_first },
+        .after = all_are_served,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "wait_cached_two",
+        .claim = "two waits and two releases, one below the other",
+        .before = prepare_cached_two,
+        .warm = warm_cached_two,
+        .threads = { wait_0, give_both, wait_1 },
+        .after = all_are_served,
+        .preemptions = 2,
+        .stales = 1,
+    },
+    {
+        .name = "wait_cached_hit",
+        .claim = "a wait, and a block that goes out again",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { wait_0, give_and_borrow, borrow },
+        .after = all_are_served,
+        .preemptions = 2,
+        .stales = 1,
+    },
+    {
+        .name = "wait_cached_cancel",
+        .claim = "a wait that is taken back, and caches go on again",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { wait_and_cancel, give_and_borrow, wait_0 },
+        .after = all_are_served,
+        .preemptions = 2,
+        .stales = 1,
+    },
+    {
+        .name = "wait_cached_close",
+        .claim = "the arena closes on a waiter and a cache",
+        .before = prepare_cached,
+        .warm = warm_cached,
+        .threads = { wait_0, give_first, close },
+        .after = all_are_told_closed,
+        .preemptions = 2,
+        .stales = 2,
     },
     { 0 },
 };

@@ -9,7 +9,9 @@
 extern const struct sim_case litmus_cases[];  /* the simulator itself */
 extern const struct sim_case barrier_cases[]; /* publish, observe, fence */
 extern const struct sim_case bitmap_cases[];
+extern const struct sim_case sweep_cases[]; /* a thread's cache alone */
 extern const struct sim_case full_cases[];
+extern const struct sim_case cache_cases[]; /* caches in the library */
 extern const struct sim_case refs_cases[];
 extern const struct sim_case waiter_cases[];
 extern const struct sim_case end_cases[]; /* close, destroy, id reuse */

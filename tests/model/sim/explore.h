@@ -27,8 +27,8 @@ struct explore_result {
     uint64_t blind;    /* see memory.c */
     uint64_t seen;     /* runs that called sim_seen */
     uint64_t restarts; /* because two threads met at a new place */
-    double seconds;
-    bool complete; /* all runs within the bounds */
+    double seconds;    /* of the processor */
+    bool complete;     /* all runs within the bounds */
     bool failed;
     char what[256];     /* how */
     char answers[4096]; /* for the replay */

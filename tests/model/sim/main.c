@@ -4,15 +4,15 @@
  *
  *     weir_model list
  *     weir_model check [--walk N] [--random N] [--seed S] [--preemptions N]
- *                      [--stales N] [CASE...]
+ *                      [--stales N] [--jobs N] [CASE...]
  *     weir_model replay CASE ANSWERS
  *     weir_model sites
- *     weir_model orders [--accept FILE]
+ *     weir_model orders [--accept FILE] [--jobs N]
  *     weir_model refute
  *
  * `check` walks through at most N runs (0: to the end) within the bounds of each
  * case, or others, and then makes N random ones. `wait*` names many cases.
- * For a long night: --walk 0 --preemptions 3 --stales 2 --random 10000000.
+ * --jobs: in so many processes. For a long night: --walk 0 --preemptions 3 --stales 2 --random 10000000.
  *
  * With --weaken SITE=ORDER before the verb one access of the library has another
  * order, as `sites` and `orders` name them. Exit 0: as claimed; 1: not; 2: bad
@@ -21,6 +21,7 @@
 
 #include "cases.h"
 #include "explore.h"
+#include "jobs.h"
 #include "orders.h"
 
 #include <stdio.h>
@@ -30,8 +31,8 @@
 enum { WALK_RUNS = 200000, RANDOM_RUNS = 100000 };
 
 static const struct sim_case *const lists[] = { litmus_cases, barrier_cases,
-    bitmap_cases, full_cases, refs_cases, waiter_cases, end_cases,
-    record_cases };
+    bitmap_cases, sweep_cases, full_cases, cache_cases, refs_cases,
+    waiter_cases, end_cases, record_cases };
 
 struct options {
     uint64_t walk; /* runs; 0: to the end */
@@ -39,6 +40,7 @@ struct options {
     uint64_t seed;
     uint64_t preemptions; /* 0: as the case says */
     uint64_t stales;
+    unsigned jobs;
     const char *accept;
     char **names;
     int name_count;
@@ -109,16 +111,20 @@ check(const struct options *options)
 {
     bool good = true;
     unsigned count = 0;
+    jobs_begin(options->jobs);
+    unsigned mine = jobs_next();
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        for (const struct sim_case *c = lists[i]; c->name != NULL; c++)
-            if (is_wanted(options, c->name)) {
-                good = check_case(c, options) && good;
-                (void)fflush(stdout);
-                count++;
-            }
+        for (const struct sim_case *c = lists[i]; c->name != NULL; c++) {
+            if (!is_wanted(options, c->name) || count++ != mine)
+                continue;
+            good = check_case(c, options) && good;
+            (void)fflush(stdout);
+            mine = jobs_next();
+        }
+    int status = jobs_end(good && count > 0 ? 0 : 1);
     if (count == 0)
         (void)printf("no such case\n");
-    return good && count > 0 ? 0 : 1;
+    return status;
 }
 
 static int
@@ -163,6 +169,8 @@ read_option(struct options *options, const char *name, const char *value)
         options->preemptions = strtoull(value, NULL, 10);
     else if (strcmp(name, "--stales") == 0)
         options->stales = strtoull(value, NULL, 10);
+    else if (strcmp(name, "--jobs") == 0)
+        options->jobs = (unsigned)strtoul(value, NULL, 10);
     else if (strcmp(name, "--accept") == 0)
         options->accept = value;
     else if (strcmp(name, "--weaken") == 0)
@@ -186,8 +194,8 @@ run(const char *verb, const struct options *options)
     if (strcmp(verb, "refute") == 0)
         return orders_refute(lists, sizeof lists / sizeof lists[0]);
     if (strcmp(verb, "orders") == 0)
-        return orders_try(
-            lists, sizeof lists / sizeof lists[0], options->accept);
+        return orders_try(lists, sizeof lists / sizeof lists[0],
+            options->accept, options->jobs);
     return 2;
 }
 
@@ -195,7 +203,7 @@ int
 main(int argc, char **argv)
 {
     struct options options = {
-        .walk = WALK_RUNS, .random = RANDOM_RUNS, .seed = 1
+        .walk = WALK_RUNS, .random = RANDOM_RUNS, .seed = 1, .jobs = 1
     };
     const char *verb = "";
     int at = 1;

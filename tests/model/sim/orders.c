@@ -7,7 +7,7 @@
  *   each access is made weaker in every way there is, one at a time, and the
  *   cases must notice. The cases take turns with growing numbers of random
  *   runs, since one that notices mostly does so within some hundred; what is
- *   left then is searched exhaustively.
+ *   left then is searched exhaustively, unless it is known not to be noticed.
  *
  *   An access is named by its file, function and operation. Two of one name
  *   change together; an inline function has one record in each source.
@@ -16,11 +16,12 @@
 #include "orders.h"
 
 #include "explore.h"
+#include "jobs.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { TURNS = 3, TURN_RUNS = 300, WALK_RUNS = 50000, NAME_SIZE = 160 };
+enum { TURNS = 4, TURN_RUNS = 300, WALK_RUNS = 8000, NAME_SIZE = 160 };
 
 extern struct sim_site *sites_begin[] __asm__("__start_sim_sites");
 extern struct sim_site *sites_end[] __asm__("__stop_sim_sites");
@@ -130,19 +131,19 @@ is_weaker(const struct sim_site *site, enum sim_order order)
            (site->kind == SIM_STORE && (order & SIM_ACQUIRE) == 0);
 }
 
-/* The case that fails; NULL: none does. */
+/* The case that fails within so many turns; NULL: none does. */
 static const struct sim_case *
 find_refuter(const struct sim_case *const *lists, size_t list_count,
-    struct explore_result *result)
+    unsigned turns, struct explore_result *result)
 {
     uint64_t runs = TURN_RUNS;
-    for (unsigned turn = 0; turn <= TURNS; turn++, runs *= 5)
+    for (unsigned turn = 0; turn < turns; turn++, runs *= 5)
         for (size_t i = 0; i < list_count; i++)
             for (const struct sim_case *c = lists[i]; c->name != NULL; c++) {
                 if (c->verdict != SIM_HOLDS)
                     continue;
                 struct explore_search search = { .seed = 77, .runs_max = runs };
-                if (turn == TURNS)
+                if (turn == TURNS - 1)
                     search = (struct explore_search){ .exhaustive = true,
                         .runs_max = WALK_RUNS };
                 explore(c, &search, result);
@@ -184,7 +185,8 @@ try_one(const char *name, const struct sim_site *site, enum sim_order order,
     (void)snprintf(mutant, sizeof mutant, "%s=%s", name, order_name(order));
     bool accepted = is_accepted(accept, mutant, reason, sizeof reason);
     (void)set_order(name, order);
-    const struct sim_case *refuter = find_refuter(lists, list_count, &result);
+    const struct sim_case *refuter =
+        find_refuter(lists, list_count, accepted ? TURNS - 1 : TURNS, &result);
     (void)set_order(name, original);
 
     bool good = (refuter != NULL) != accepted;
@@ -202,7 +204,8 @@ int
 orders_refute(const struct sim_case *const *lists, size_t list_count)
 {
     struct explore_result result;
-    const struct sim_case *refuter = find_refuter(lists, list_count, &result);
+    const struct sim_case *refuter =
+        find_refuter(lists, list_count, TURNS, &result);
     if (refuter != NULL)
         (void)printf("%s, run %llu: %s\n", refuter->name,
             (unsigned long long)result.runs, result.what);
@@ -210,23 +213,26 @@ orders_refute(const struct sim_case *const *lists, size_t list_count)
 }
 
 int
-orders_try(
-    const struct sim_case *const *lists, size_t list_count, const char *accept)
+orders_try(const struct sim_case *const *lists, size_t list_count,
+    const char *accept, unsigned jobs)
 {
     bool good = true;
     unsigned count = 0;
     char name[NAME_SIZE];
+    jobs_begin(jobs);
+    unsigned mine = jobs_next();
     for (struct sim_site **site = sites_begin; site < sites_end; site++) {
         if (!site_name(*site, name) || !is_first_of_name(site, name))
             continue;
         for (unsigned i = 0; i < ORDERS; i++)
-            if (is_weaker(*site, orders[i].order)) {
+            if (is_weaker(*site, orders[i].order) && count++ == mine) {
                 good = try_one(name, *site, orders[i].order, lists, list_count,
                            accept) &&
                        good;
-                count++;
+                mine = jobs_next();
             }
     }
+    int status = jobs_end(good ? 0 : 1);
     (void)printf("%u weaker orders tried\n", count);
-    return good ? 0 : 1;
+    return status;
 }

@@ -18,10 +18,11 @@ bool orders_weaken(const char *what);
 /*
  * Tries every weaker order of every access of the library on all cases. Each
  * must be refuted, but for those that the file `accept` (NULL: none) lists, one
- * a line with its reason; these must not be. Returns 0 if so, else 1.
+ * a line with its reason; these must not be. In `jobs` processes. Returns 0 if
+ * so, else 1.
  */
-int orders_try(
-    const struct sim_case *const *lists, size_t list_count, const char *accept);
+int orders_try(const struct sim_case *const *lists, size_t list_count,
+    const char *accept, unsigned jobs);
 
 /* Looks whether some case fails, as orders_try does for each order; prints which
    and how. Returns 1 if so, else 0. */

@@ -55,6 +55,8 @@ struct piece {
     unsigned char *memory;
     size_t size;
     bool is_taken;
+    uint8_t taker;
+    uint16_t taken; /* by the clock of the taker */
 };
 
 _Static_assert(VIEW_SIZE <= UINT8_MAX + 1, "a location fits a cell");
@@ -86,6 +88,38 @@ cell_at(const volatile void *bytes)
     return &cells[((uintptr_t)bytes - (uintptr_t)pool) / CELL_SIZE];
 }
 
+static bool
+is_in(const struct piece *piece, const unsigned char *bytes)
+{
+    return piece < pieces + piece_count &&
+           (uintptr_t)bytes - (uintptr_t)piece->memory < piece->size;
+}
+
+/* A cell that is touched for the first time in this run: whoever took the
+   memory wrote it. */
+static void
+begin_cell(struct cell *cell)
+{
+    const unsigned char *bytes = pool + (size_t)(cell - cells) * CELL_SIZE;
+    static const struct piece *piece = pieces; /* as a rule the same again */
+    if (!is_in(piece, bytes))
+        for (piece = pieces; piece < pieces + piece_count; piece++)
+            if (is_in(piece, bytes))
+                break;
+    if (piece < pieces + piece_count)
+        *cell = (struct cell){ .run = explore_run,
+            .is_gone = !piece->is_taken,
+            .writer = piece->taker,
+            .written = piece->taken };
+}
+
+static void
+begin_if_new(struct cell *cell)
+{
+    if (__builtin_expect(cell->run != explore_run, 0))
+        begin_cell(cell);
+}
+
 static void
 check_there(const struct cell *cell)
 {
@@ -112,14 +146,29 @@ check_writer(const struct cell *cell, const char *what)
             scheduler_self, what, cell->writer);
 }
 
+/* Whether one of the clocks is behind what is known, all at once. */
+static bool
+is_later(const uint16_t clocks[VIEW_THREADS], const uint16_t *known)
+{
+    typedef uint16_t vector
+        __attribute__((vector_size(VIEW_THREADS * sizeof(uint16_t))));
+    vector these;
+    vector those;
+    memcpy(&these, clocks, sizeof these);
+    memcpy(&those, known, sizeof those);
+    uint64_t later[2];
+    those = (vector)(these > those);
+    memcpy(later, &those, sizeof later);
+    return (later[0] | later[1]) != 0;
+}
+
 static void
 check_readers(const struct cell *cell)
 {
     const uint16_t *known = scheduler_view()->at;
-    unsigned late = 0;
+    if (!is_later(cell->read, known))
+        return;
     for (unsigned t = 0; t < VIEW_THREADS; t++)
-        late |= cell->read[t] > known[t];
-    for (unsigned t = 0; late != 0 && t < VIEW_THREADS; t++)
         if (cell->read[t] > known[t])
             sim_fail("race: thread %u writes what thread %u reads, and nothing "
                      "orders them",
@@ -129,6 +178,7 @@ check_readers(const struct cell *cell)
 static void
 read_cell(struct cell *cell)
 {
+    begin_if_new(cell);
     check_writer(cell, "reads");
     if (cell->location != 0)
         memory_check_past(cell->location, true);
@@ -138,6 +188,7 @@ read_cell(struct cell *cell)
 static void
 write_cell(struct cell *cell)
 {
+    begin_if_new(cell);
     check_writer(cell, "writes");
     check_readers(cell);
     if (cell->location != 0)
@@ -179,6 +230,7 @@ plain_check_atomic(const volatile void *object, size_t size, bool writes)
         return;
     struct cell *cell = cell_at(object);
     for (size_t i = 0; i < size / CELL_SIZE; i++) {
+        begin_if_new(&cell[i]);
         check_writer(&cell[i], "accesses atomically");
         if (writes)
             check_readers(&cell[i]);
@@ -191,8 +243,10 @@ plain_bind(const volatile void *object, size_t size, unsigned number)
     if (!is_in_pool(object))
         return;
     struct cell *cell = cell_at(object);
-    for (size_t i = 0; i < size / CELL_SIZE; i++)
+    for (size_t i = 0; i < size / CELL_SIZE; i++) {
+        begin_if_new(&cell[i]);
         cell[i].location = (uint8_t)number;
+    }
 }
 
 /* ---- Memory ------------------------------------------------------------ */
@@ -204,15 +258,11 @@ sim_memory_take(size_t size, size_t align)
     if (start + size + GAP > POOL_SIZE || piece_count == PIECES_MAX)
         sim_fail("a run takes too much memory");
     pool_used = (start + size + CELL_SIZE - 1) / CELL_SIZE * CELL_SIZE;
-    pieces[piece_count++] = (struct piece){
-        .memory = pool + start, .size = size, .is_taken = true
-    };
-
-    const struct cell fresh = { .run = explore_run,
-        .writer = (uint8_t)scheduler_self,
-        .written = scheduler_view()->at[scheduler_self] };
-    for (size_t at = start; at < pool_used; at += CELL_SIZE)
-        cells[at / CELL_SIZE] = fresh;
+    pieces[piece_count++] = (struct piece){ .memory = pool + start,
+        .size = pool_used - start,
+        .is_taken = true,
+        .taker = (uint8_t)scheduler_self,
+        .taken = scheduler_view()->at[scheduler_self] };
     pool_used += GAP;
     return pool + start;
 }
@@ -226,10 +276,17 @@ sim_memory_give(void *memory)
     if (piece == pieces + piece_count || !piece->is_taken)
         sim_fail("thread %u gives memory back that it does not have",
             scheduler_self);
+    if (!happened(piece->taker, piece->taken))
+        sim_fail("race: thread %u gives memory back that thread %u took, and "
+                 "nothing orders them",
+            scheduler_self, piece->taker);
     piece->is_taken = false;
-    sim_plain_write(memory, piece->size);
-    for (size_t at = 0; at < piece->size; at += CELL_SIZE)
-        cell_at(piece->memory + at)->is_gone = true;
+    struct cell *end = cell_at(piece->memory) + piece->size / CELL_SIZE;
+    for (struct cell *cell = cell_at(memory); cell < end; cell++)
+        if (cell->run == explore_run) {
+            write_cell(cell);
+            cell->is_gone = true;
+        }
 }
 
 unsigned

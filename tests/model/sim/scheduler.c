@@ -60,6 +60,7 @@ static char failure[256];
 
 extern unsigned char tls_begin[] __asm__("__start_sim_tls");
 extern unsigned char tls_end[] __asm__("__stop_sim_tls");
+static unsigned char tls_image[TLS_MAX]; /* what a new thread's are */
 
 unsigned
 sim_self(void)
@@ -173,6 +174,14 @@ scheduler_yield(void)
 
 /* ---- The life of a run ------------------------------------------------- */
 
+/* Before the first run changes them. */
+__attribute__((constructor)) static void
+keep_tls_image(void)
+{
+    if ((size_t)(tls_end - tls_begin) <= TLS_MAX)
+        memcpy(tls_image, tls_begin, (size_t)(tls_end - tls_begin));
+}
+
 void
 scheduler_at_exit(void (*hook)(void *))
 {
@@ -253,12 +262,12 @@ scheduler_run(const struct sim_case *model, char *what, size_t what_size)
     failed = false;
     if ((size_t)(tls_end - tls_begin) > TLS_MAX)
         return (void)snprintf(what, what_size, "too many thread-locals"), false;
-    memset(tls_begin, 0, (size_t)(tls_end - tls_begin));
+    memcpy(tls_begin, tls_image, (size_t)(tls_end - tls_begin));
     for (unsigned t = 0; t < THREADS; t++) {
         threads[t].state = UNUSED;
         threads[t].at_exit = NULL;
         threads[t].has_exited = false;
-        memset(threads[t].tls, 0, TLS_MAX);
+        memcpy(threads[t].tls, tls_image, TLS_MAX);
     }
     memset(scheduler_views, 0, sizeof scheduler_views);
     scheduler_views[0].at[0] = 1;

@@ -2,7 +2,7 @@
 /*
  * sim: the library's real sources, on virtual threads over a weak memory.
  *
- *     src/{base,fixed,arena,refbuf}/ *.c      compiled as they are, but with
+ *     src/{base,core,fixed,arena,refbuf}/ *.c compiled as they are, but with
  *       │ wr_load_acquire(...) ...              under/base/atomic.h
  *       │ wr_mutex_lock, wr_pages_unmap ...     platform.c
  *       │ every plain load and store            -fsanitize=thread, plain.c

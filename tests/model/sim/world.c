@@ -3,6 +3,8 @@
 
 #include "world.h"
 
+#include "arena/caches.h"
+
 unsigned world_unmapped;
 struct world_queue *world_queue;
 struct sim_tokens world_rung;
@@ -55,18 +57,67 @@ world_create_spilling(uint32_t blocks, size_t bytes_max)
     return create(blocks, WEIR_SPILL_FULL | WEIR_SPILL_GROW, bytes_max);
 }
 
-void
-world_warm(void)
+struct wr_thread_cache *
+world_cache(struct weir_arena *arena)
 {
-    sim_expect(wr_record_of(made_last) != NULL);
+    struct wr_record *record = wr_record_of(arena);
+    sim_expect(record != NULL);
+    return &record->cache;
 }
 
 void
-world_leave_two(struct weir_arena *arena)
+world_warm(void)
+{
+    world_cache(made_last)->depth_max = WR_CACHE_DEPTH;
+}
+
+void
+world_leave(struct weir_arena *arena, uint64_t first, uint64_t second)
 {
     sim_expect(wr_arena_slot_count(arena) > WR_WORD_BITS);
-    atomic_init(&arena->fixed.map.words[0], 1);
-    atomic_init(&arena->fixed.map.words[1], 1);
+    atomic_init(&arena->fixed.map.words[0], first);
+    atomic_init(&arena->fixed.map.words[1], second);
+    for (uint32_t i = 2; i < arena->fixed.map.word_count; i++)
+        atomic_init(&arena->fixed.map.words[i], 0);
+    uint64_t *counts =
+        (uint64_t *)(uintptr_t)arena->counts; /* nobody knows them */
+    for (uint32_t i = 0; i < wr_arena_slot_count(arena); i++) {
+        uint32_t word = i / WR_WORD_BITS;
+        uint64_t free = word == 0 ? first : word == 1 ? second : 0;
+        if ((free >> i % WR_WORD_BITS & 1) == 0)
+            counts[i] = WR_WEIGHT_WHOLE;
+    }
+}
+
+uint32_t
+world_free_count(const struct weir_arena *arena)
+{
+    return wr_bitmap_free_count(&arena->fixed.map) +
+           (uint32_t)wr_caches_count(arena);
+}
+
+void
+world_expect_caches(const struct weir_arena *arena)
+{
+    uint32_t on = 0;
+    const struct wr_record *record = arena->records;
+    for (; record != NULL; record = record->next) {
+        sim_expect(!wr_cache_is_stopped(&record->cache));
+        on += wr_cache_is_on(&record->cache);
+    }
+    uint32_t state = wr_load_relaxed(&arena->state); /* it is quiet */
+    sim_expect(on == arena->caches_on);
+    sim_expect(on == 0 || state == 0);
+    sim_expect((state & WR_SEARCHING) == 0);
+    sim_expect((state & WR_DRY) == 0 || world_free_count(arena) == 0);
+}
+
+void
+world_touch(struct weir_buf *buf)
+{
+    size_t room = weir_buf_room(buf);
+    sim_plain_write(
+        weir_buf_tail(buf), room < WORLD_TOUCHED ? room : WORLD_TOUCHED);
 }
 
 bool
@@ -74,7 +125,7 @@ world_try(struct weir_arena *arena, struct weir_buf *buf)
 {
     if (weir_arena_alloc(arena, 0, buf) != WEIR_OK)
         return false;
-    sim_plain_write(weir_buf_tail(buf), WORLD_BLOCK);
+    world_touch(buf);
     return true;
 }
 
@@ -89,7 +140,7 @@ world_alloc(struct weir_arena *arena)
 void
 world_drop(struct weir_buf *buf)
 {
-    sim_plain_write(weir_buf_tail(buf), weir_buf_room(buf));
+    world_touch(buf);
     weir_buf_drop(buf);
 }
 
@@ -121,6 +172,7 @@ world_expect_whole(struct weir_arena *arena)
 {
     struct weir_stats stats;
     weir_arena_check(arena);
+    world_expect_caches(arena);
     weir_arena_stats(arena, &stats);
     sim_expect(stats.blocks_out == 0);
     sim_expect(stats.spilled_blocks == 0);
@@ -146,7 +198,7 @@ note(struct weir_waiter *waiter, enum weir_status status)
     world_status[world_told_count] = status;
     world_told_count++;
     if (status == WEIR_OK)
-        sim_plain_write(weir_buf_tail(&waiter->buf), WORLD_BLOCK);
+        world_touch(&waiter->buf);
 }
 
 void
@@ -169,7 +221,7 @@ world_wait(struct weir_arena *arena, unsigned waiter)
     *mine = (struct weir_waiter){ .bell = &world_queue->bell, .granted = note };
     enum weir_status status = weir_arena_wait(arena, 0, mine);
     if (status == WEIR_OK)
-        sim_plain_write(weir_buf_tail(&mine->buf), WORLD_BLOCK);
+        world_touch(&mine->buf);
     return status;
 }
 
@@ -177,8 +229,8 @@ void
 world_expect_served(struct weir_arena *arena)
 {
     bool waits = arena->first_waiter != NULL;
-    bool free = wr_bitmap_free_count(&arena->fixed.map) > 0;
-    sim_expect(!(waits && free));
+    sim_expect(!(waits && world_free_count(arena) > 0));
+    world_expect_caches(arena);
     size_t spilled = wr_load_relaxed(&arena->spilled_bytes); /* likewise */
     bool may_spill = (arena->flags & WEIR_SPILL_FULL) != 0 &&
                      spilled + WORLD_BLOCK <= arena->spill_bytes_max;

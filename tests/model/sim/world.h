@@ -7,7 +7,11 @@
 #include "sim.h"
 #include "weir/weir.h"
 
-enum { WORLD_BLOCK = 64, WORLD_WAITERS = 4 };
+enum {
+    WORLD_BLOCK = 64,
+    WORLD_TOUCHED = 8, /* bytes of a block that its owner writes */
+    WORLD_WAITERS = 4
+};
 
 /* An arena of so many blocks, which may spill as much as one block has;
    `on_unmapped` counts in world_unmapped. */
@@ -16,12 +20,23 @@ struct weir_arena *world_create(uint32_t blocks, unsigned flags);
 /* The same, and it may spill so many bytes. */
 struct weir_arena *world_create_spilling(uint32_t blocks, size_t bytes_max);
 
-/* Gives the calling thread its record of the arena that was made last. */
+/* Gives the calling thread its record of the arena that was made last, with room
+   for every batch in its cache. */
 void world_warm(void);
 
-/* Lets one block in each of the first two words of the bitmap be free, and all
-   others be out for ever; for arenas of more than 64 blocks. */
-void world_leave_two(struct weir_arena *arena);
+/* Lets the blocks of these bits in the first two words of the bitmap be free,
+   and all others be out for ever; for arenas of more than 64 blocks, before
+   anything was taken. */
+void world_leave(struct weir_arena *arena, uint64_t first, uint64_t second);
+
+/* How many blocks are free, in the bitmap and in caches. For who is alone. */
+uint32_t world_free_count(const struct weir_arena *arena);
+
+/* Caches are on or off as their invariants say. For who is alone. */
+void world_expect_caches(const struct weir_arena *arena);
+
+/* The calling thread's cache of an arena. */
+struct wr_thread_cache *world_cache(struct weir_arena *arena);
 
 extern unsigned world_unmapped;
 
@@ -31,7 +46,9 @@ struct weir_buf world_alloc(struct weir_arena *arena);
 /* The same, if there is one. */
 bool world_try(struct weir_arena *arena, struct weir_buf *buf);
 
-/* Writes into a buf's block, or reads a slice, and gives it back. */
+/* Writes into a buf's block, if that has any room; or reads a slice; and gives
+   it back. */
+void world_touch(struct weir_buf *buf);
 void world_drop(struct weir_buf *buf);
 void world_read(const struct weir_slice *slice);
 void world_release(struct weir_slice *slice);
@@ -64,7 +81,7 @@ void world_prepare_queue(void);
 /* Waits with a waiter; a block that comes at once is kept in its buf. */
 enum weir_status world_wait(struct weir_arena *arena, unsigned waiter);
 
-/* Nobody is queued while a block is free, and the flag agrees. */
+/* Nobody is queued while a block is free, and flag and caches agree. */
 void world_expect_served(struct weir_arena *arena);
 
 #endif
