@@ -29,6 +29,10 @@
         sim_listed;                                                            \
     })
 
+#ifdef __clang__ /* takes the type of an atomic's value for a reading of it */
+#pragma clang diagnostic ignored "-Watomic-implicit-seq-cst"
+#endif
+
 /* The type of a value of the object. */
 #define SIM_VALUE(object) __typeof__((void)0, *(object))
 
