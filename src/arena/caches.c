@@ -34,10 +34,10 @@
  *   locked instruction for each batch found.
  *
  * Limits
- *   A refill takes at most half of a thread's share of the slots, and a cache
- *   holds as many words as the share has, at least one, so that in small arenas
- *   threads do not empty each other's plates in turns. The share is that of the
- *   moment when the cache came on.
+ *   A refill takes at most half of a thread's share of the slots, and what a cache
+ *   keeps of seven words below its top is at most another share, so that in small
+ *   arenas threads do not empty each other's plates in turns. The share is that
+ *   of the moment when the cache came on.
  */
 
 #include "arena/caches.h"
@@ -197,9 +197,9 @@ wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
         return;
     wr_cache_clear(&record->cache);
     uint32_t share = wr_arena_slot_count(arena) / arena->record_count;
-    uint32_t words = clamp(share / WR_WORD_BITS, 1, 1 + WR_CACHE_DEPTH);
     wr_cache_turn_on(
-        &record->cache, clamp(share / 2, 1, WR_WORD_BITS), words - 1);
+        &record->cache, clamp(share / 2, 1, WR_WORD_BITS), WR_CACHE_DEPTH);
+    record->cache.below_max = (uint8_t)clamp(share / 8, 1, WR_WORD_BITS);
     arena->caches_on++;
 }
 

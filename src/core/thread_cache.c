@@ -19,7 +19,8 @@
  *   the new top: so the block released last is the one taken next, whatever
  *   its word, and blocks that come home in the order in which they left fill a
  *   whole word before they leave the cache, by one locked instruction for 64.
- *   When the stack is full the old top leaves.
+ *   When the stack is full the old top leaves, and so does one that is larger
+ *   than the owner may keep below.
  *
  * Nobody hides a block
  *   Whoever needs to know that no block is free takes the lock, sets every
@@ -75,7 +76,7 @@
  *   and spill: one locked instruction for up to 64 blocks.
  *
  * Limits
- *   512 blocks: 8 batches of 64; fewer as wr_cache_turn_on says.
+ *   512 blocks: 8 batches of 64; fewer as its limits say.
  *
  * Source
  *   Publish-then-check is the THE protocol of Cilk-5 (Frigo, Leiserson, Randall,
@@ -95,6 +96,7 @@ wr_cache_init(struct wr_thread_cache *cache)
     cache->stolen = 0;
     cache->batch_max = 1;
     cache->depth_max = 0;
+    cache->below_max = WR_WORD_BITS;
     cache->credit = 0;
     wr_cache_clear(cache);
 }
@@ -184,12 +186,21 @@ find_below(const struct wr_thread_cache *cache, uint32_t word)
     return i;
 }
 
+/* Too large to lie below. */
+static bool
+is_large(const struct wr_thread_cache *cache, uint64_t mask)
+{
+    return cache->below_max < WR_WORD_BITS &&
+           wr_count_bits(mask) > cache->below_max;
+}
+
 /* Makes room on the top: the old one moves below, or out. */
 static struct wr_batch
 lower(struct wr_thread_cache *cache)
 {
     struct wr_batch old = { wr_cache_top(cache), wr_cache_word(cache) };
-    if (old.mask == 0 || cache->depth == cache->depth_max)
+    if (old.mask == 0 || cache->depth == cache->depth_max ||
+        is_large(cache, old.mask))
         return old;
     uint32_t next = cache->depth++;
     cache->below_words[next] = old.word;
@@ -282,6 +293,7 @@ wr_cache_turn_on(
     WR_ASSERT(wr_cache_word(cache) == WR_NO_WORD && wr_cache_top(cache) == 0);
     cache->batch_max = (uint8_t)batch_max;
     cache->depth_max = (uint8_t)depth_max;
+    cache->below_max = WR_WORD_BITS;
     wr_store_relaxed(&cache->control, WR_CACHE_ON); /* under the lock */
 }
 

@@ -34,6 +34,7 @@ struct wr_thread_cache {
     _Atomic uint32_t busy;    /* 1 while the owner changes more than `top` */
     uint8_t depth;            /* how many batches lie below the top */
     uint8_t depth_max;        /* and may: 0 to WR_CACHE_DEPTH */
+    uint8_t below_max;        /* blocks of one that may lie there: 1 to 64 */
     uint8_t batch_max;        /* blocks to refill with: 1 to 64 */
     uint64_t stolen;          /* what a sweep found in `top` */
     uint32_t stolen_word;     /* and whose blocks they were */
@@ -122,7 +123,8 @@ void wr_cache_turn_off(
 /* After the sweep, for its owner: the top had block `index` of its word then. */
 bool wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t index);
 
-/* Turns a cleared cache on, with these limits. By its owner. */
+/* Turns a cleared cache on, with these limits. By its owner, who may lower
+   below_max then, from 64. */
 void wr_cache_turn_on(
     struct wr_thread_cache *cache, uint32_t batch_max, uint32_t depth_max);
 

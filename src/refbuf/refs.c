@@ -122,16 +122,17 @@ enum given {
     TOO_MUCH /* more than was out */
 };
 
-/* With a quarter of the weight or more, as much as the first clone has, it may be
-   the only handle that is left; then a look saves the locked subtraction. With
-   less it would only wait for the subtractions before. */
+/* With a thirty-second of the weight or more, as each of nine handles has that
+   were cloned from one, it may be the only one that is left; then a look saves
+   the locked subtraction. With less it would mostly wait for the subtractions
+   before, to learn what its own says. */
 static enum given
 give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
     uint64_t out = 0;
     if (weight == 0)
         return TOO_MUCH; /* invariant 1: no handle of ours */
-    if (weight >= WR_WEIGHT_WHOLE / 4)
+    if (weight >= WR_WEIGHT_WHOLE / 32)
         out = wr_load_acquire(count); /* [last] */
     if (out == weight) {
         wr_store_relaxed(count, 0); /* invariant 2; we are alone */

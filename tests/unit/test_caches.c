@@ -232,9 +232,10 @@ Test(caches, what_there_is_no_room_for_goes_to_the_bitmap)
     close_whole(&arena);
 }
 
-/* How many blocks, each of another word, a thread's cache holds at most. */
+/* How many blocks a cache holds when one of every `every` came home in order, as
+   the cache of one of `threads`. */
 static uint64_t
-words_at_hand(uint32_t slots, uint32_t threads)
+blocks_at_hand(uint32_t slots, uint32_t threads, size_t every)
 {
     static struct weir_buf bufs[1280];
     struct weir_arena *arena = open_cached(slots);
@@ -248,24 +249,38 @@ words_at_hand(uint32_t slots, uint32_t threads)
     arena->record_count = 1;
     wr_mutex_unlock(&arena->mutex);
 
-    for (size_t i = 0; i < slots; i += 64)
+    for (size_t i = 0; i < slots; i += every)
         weir_buf_drop(&bufs[i]);
-    uint64_t words = stats_of(arena).blocks_cached;
+    uint64_t count = stats_of(arena).blocks_cached;
     weir_arena_check(arena);
     drop_all(bufs, slots);
     close_whole(&arena);
-    return words;
+    return count;
 }
 
-Test(caches, one_holds_as_many_words_as_a_threads_share_has_and_at_most_8)
+Test(caches, single_blocks_of_eight_words_are_kept_however_small_the_share)
 {
-    cr_assert(eq(u64, words_at_hand(127, 1), 1));
-    cr_assert(eq(u64, words_at_hand(128, 1), 2));
-    cr_assert(eq(u64, words_at_hand(511, 1), 7));
-    cr_assert(eq(u64, words_at_hand(512, 1), 8));
-    cr_assert(eq(u64, words_at_hand(1280, 1), 8));
-    cr_assert(eq(u64, words_at_hand(1280, 4), 5));
-    cr_assert(eq(u64, words_at_hand(1280, 1000), 1));
+    cr_assert(eq(u64, blocks_at_hand(127, 1, 64), 2));
+    cr_assert(eq(u64, blocks_at_hand(512, 1, 64), 8));
+    cr_assert(eq(u64, blocks_at_hand(1280, 1, 64), 8));
+    cr_assert(eq(u64, blocks_at_hand(1280, 1000, 64), 8));
+}
+
+Test(caches, whole_words_are_kept_only_where_a_threads_share_has_room)
+{
+    cr_assert(eq(u64, blocks_at_hand(1280, 1, 1), 512));
+    cr_assert(eq(u64, blocks_at_hand(1024, 2, 1), 512));
+    cr_assert(eq(u64, blocks_at_hand(1024, 3, 1), 64));
+    cr_assert(eq(u64, blocks_at_hand(128, 2, 1), 64));
+    cr_assert(eq(u64, blocks_at_hand(64, 8, 1), 64));
+}
+
+Test(caches, as_many_blocks_of_a_word_are_kept_below_as_an_eighth_of_the_share)
+{
+    cr_assert(eq(u64, blocks_at_hand(512, 2, 2), 8 * 32));
+    cr_assert(eq(u64, blocks_at_hand(512, 3, 2), 32));
+    cr_assert(eq(u64, blocks_at_hand(512, 4, 4), 8 * 16));
+    cr_assert(eq(u64, blocks_at_hand(512, 5, 4), 16));
 }
 
 Test(caches, the_block_given_last_is_taken_next)

@@ -10,6 +10,7 @@ cannot be.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,7 @@ class Mutant:
 
 def build(mutant, rules, folder):
     """The program with the mutant in it."""
+    shutil.rmtree(folder, ignore_errors=True)  # of an older run
     copy = folder / "src" / mutant.file
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(mutant.apply())
