@@ -23,8 +23,8 @@
  * Invariants
  *   1. caches_on is the number of records in the list whose cache is on. It and
  *      every change of `control` are under the mutex.
- *   2. While caches_on is above 0, state is 0. Bits of state are set under the
- *      mutex, behind a sweep or before one that precedes its unlocking.
+ *   2. While caches_on is above 0 and nobody holds the mutex, state is 0: before
+ *      who set a bit unlocks, a sweep has followed or the bit is taken back.
  *
  * Edges
  *   Those of core/thread_cache.c and of the bitmap.
@@ -79,9 +79,8 @@ begin(struct weir_arena *arena, struct wr_record *record)
     struct wr_thread_cache *cache = &record->cache;
     if (wr_cache_is_on(cache) && wr_cache_begin(cache))
         return true;
-    uint32_t none = 0;
     if (wr_cache_top(cache) != 0)
-        (void)wr_caches_settle(arena, record, &none);
+        (void)wr_caches_settle(arena, record, 0);
     return false;
 }
 
@@ -117,7 +116,7 @@ wr_caches_give(
 
 bool
 wr_caches_settle(
-    struct weir_arena *arena, struct wr_record *record, uint32_t *slot)
+    struct weir_arena *arena, struct wr_record *record, uint32_t slot)
 {
     struct wr_thread_cache *cache = &record->cache;
     if (wr_cache_is_stopped(cache)) {
@@ -125,9 +124,7 @@ wr_caches_settle(
         wr_mutex_unlock(&arena->mutex);
     }
     wr_cache_clear(cache);
-    uint32_t index = *slot % WR_WORD_BITS;
-    *slot = cache->stolen_word * WR_WORD_BITS + index;
-    return wr_cache_was_stolen(cache, index);
+    return wr_cache_was_stolen(cache, slot);
 }
 
 void
@@ -146,7 +143,7 @@ wr_caches_earn(struct weir_arena *arena, struct wr_record *record)
 /* ---- With the mutex held ----------------------------------------------- */
 
 /* Everything in the cache goes home; returns what was on top. */
-static struct wr_batch
+static uint64_t
 empty(struct weir_arena *arena, const struct wr_thread_cache *cache)
 {
     struct wr_batch top = wr_cache_batch(cache, 0);
@@ -155,7 +152,7 @@ empty(struct weir_arena *arena, const struct wr_thread_cache *cache)
         struct wr_batch below = wr_cache_batch(cache, i);
         give_batch(arena, &arena->shared.hint, &below);
     }
-    return top;
+    return top.mask;
 }
 
 void
@@ -172,8 +169,7 @@ wr_caches_sweep(struct weir_arena *arena)
         if (!wr_cache_is_stopped(cache))
             continue;
         wr_cache_wait(cache);
-        struct wr_batch top = empty(arena, cache);
-        wr_cache_turn_off(cache, &top);
+        wr_cache_turn_off(cache, empty(arena, cache));
     }
     arena->caches_on = 0;
     arena->sweeps++;
@@ -197,9 +193,8 @@ wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
         return;
     wr_cache_clear(&record->cache);
     uint32_t share = wr_arena_slot_count(arena) / arena->record_count;
-    wr_cache_turn_on(
-        &record->cache, clamp(share / 2, 1, WR_WORD_BITS), WR_CACHE_DEPTH);
-    record->cache.below_max = (uint8_t)clamp(share / 8, 1, WR_WORD_BITS);
+    wr_cache_turn_on(&record->cache, clamp(share / 2, 1, WR_WORD_BITS),
+        clamp(share / 8, 1, WR_WORD_BITS));
     arena->caches_on++;
 }
 
@@ -217,8 +212,7 @@ wr_caches_give_up(struct weir_arena *arena, struct wr_record *record)
 {
     if (!wr_cache_is_on(&record->cache))
         return;
-    struct wr_batch top = empty(arena, &record->cache);
-    wr_cache_turn_off(&record->cache, &top);
+    wr_cache_turn_off(&record->cache, empty(arena, &record->cache));
     arena->caches_on--;
 }
 

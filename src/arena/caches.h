@@ -25,12 +25,11 @@ bool wr_caches_give(
 
 /*
  * Ends an operation on the top of a cache that was found not to be on, when the
- * sweep is over, and empties the cache. `slot` lies in the top's word; while the
- * sweep goes on only its place in the word can be relied on, then all of it.
- * True: the sweep found it on top.
+ * sweep is over, and empties the cache. `slot` lies in the top's word. True: the
+ * sweep found it on top.
  */
 bool wr_caches_settle(
-    struct weir_arena *arena, struct wr_record *record, uint32_t *slot);
+    struct weir_arena *arena, struct wr_record *record, uint32_t slot);
 
 /* Counts a slot that goes past the cache; after some the cache is on again, if
    the arena's state allows. The arena is not dead. */

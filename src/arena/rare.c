@@ -175,7 +175,7 @@ wr_arena_take_swept(struct weir_arena *arena, uint32_t slot, size_t size,
     bool barge, struct weir_buf *buf)
 {
     struct wr_record *record = wr_recent.record;
-    if (wr_caches_settle(arena, record, &slot))
+    if (wr_caches_settle(arena, record, slot))
         return wr_arena_take_rarely(arena, size, barge, buf);
     wr_door_fill(arena, record, slot, buf);
     return WEIR_OK;
@@ -252,7 +252,7 @@ wr_arena_give_swept(uint32_t slot)
     struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
     wr_record_count(record, WR_RELEASES, 1);
-    if (wr_caches_settle(arena, record, &slot))
+    if (wr_caches_settle(arena, record, slot))
         return; /* the sweeper has put it into the bitmap */
     give_past(arena, record, slot);
     wr_arena_look_around(arena);

@@ -42,6 +42,10 @@
  *   owner that stands still on a common path. It waits for one between begin
  *   and end, which is some tens of instructions long.
  *
+ *   While a sweep ends, the owner may read the top and then find the word gone,
+ *   and take a slot that makes no sense. Its top was read before the sweeper's,
+ *   so the bit is in `stolen`, and the slot is not used.
+ *
  *   A release may find its bit in `top` already: the cache was swept before,
  *   the block went out again through another thread and came to this one. Then
  *   the bit in `stolen` is that older one, and the owner puts the block into the
@@ -95,8 +99,7 @@ wr_cache_init(struct wr_thread_cache *cache)
     atomic_init(&cache->busy, 0);
     cache->stolen = 0;
     cache->batch_max = 1;
-    cache->depth_max = 0;
-    cache->below_max = WR_WORD_BITS;
+    cache->below_max = 0;
     cache->credit = 0;
     wr_cache_clear(cache);
 }
@@ -199,7 +202,7 @@ static struct wr_batch
 lower(struct wr_thread_cache *cache)
 {
     struct wr_batch old = { wr_cache_top(cache), wr_cache_word(cache) };
-    if (old.mask == 0 || cache->depth == cache->depth_max ||
+    if (old.mask == 0 || cache->depth == WR_CACHE_DEPTH ||
         is_large(cache, old.mask))
         return old;
     uint32_t next = cache->depth++;
@@ -271,29 +274,27 @@ wr_cache_batch(const struct wr_thread_cache *cache, uint32_t index)
 }
 
 void
-wr_cache_turn_off(struct wr_thread_cache *cache, const struct wr_batch *top)
+wr_cache_turn_off(struct wr_thread_cache *cache, uint64_t top)
 {
-    cache->stolen = top->mask;
-    cache->stolen_word = top->word;
+    cache->stolen = top;
     wr_store_relaxed(&cache->word, WR_NO_WORD);      /* [off] orders it */
     wr_store_release(&cache->control, WR_CACHE_OFF); /* [off] */
 }
 
 bool
-wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t index)
+wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t slot)
 {
-    return (cache->stolen >> index & 1) != 0;
+    return (cache->stolen >> slot % WR_WORD_BITS & 1) != 0;
 }
 
 void
 wr_cache_turn_on(
-    struct wr_thread_cache *cache, uint32_t batch_max, uint32_t depth_max)
+    struct wr_thread_cache *cache, uint32_t batch_max, uint32_t below_max)
 {
-    WR_ASSERT(batch_max <= WR_WORD_BITS && depth_max <= WR_CACHE_DEPTH);
+    WR_ASSERT(batch_max <= WR_WORD_BITS && below_max <= WR_WORD_BITS);
     WR_ASSERT(wr_cache_word(cache) == WR_NO_WORD && wr_cache_top(cache) == 0);
     cache->batch_max = (uint8_t)batch_max;
-    cache->depth_max = (uint8_t)depth_max;
-    cache->below_max = WR_WORD_BITS;
+    cache->below_max = (uint8_t)below_max;
     wr_store_relaxed(&cache->control, WR_CACHE_ON); /* under the lock */
 }
 

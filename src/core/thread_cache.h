@@ -33,11 +33,9 @@ struct wr_thread_cache {
     _Atomic uint32_t control; /* enum wr_cache_control */
     _Atomic uint32_t busy;    /* 1 while the owner changes more than `top` */
     uint8_t depth;            /* how many batches lie below the top */
-    uint8_t depth_max;        /* and may: 0 to WR_CACHE_DEPTH */
-    uint8_t below_max;        /* blocks of one that may lie there: 1 to 64 */
+    uint8_t below_max;        /* blocks of one that may lie there: 0 to 64 */
     uint8_t batch_max;        /* blocks to refill with: 1 to 64 */
     uint64_t stolen;          /* what a sweep found in `top` */
-    uint32_t stolen_word;     /* and whose blocks they were */
     uint32_t credit;          /* direct takes until it may be on again */
     _Atomic uint64_t below[WR_CACHE_DEPTH];
     uint32_t below_words[WR_CACHE_DEPTH];
@@ -117,16 +115,15 @@ struct wr_batch wr_cache_batch(
     const struct wr_thread_cache *cache, uint32_t index);
 
 /* Ends the sweep: `top` is what the sweeper took from the top. */
-void wr_cache_turn_off(
-    struct wr_thread_cache *cache, const struct wr_batch *top);
+void wr_cache_turn_off(struct wr_thread_cache *cache, uint64_t top);
 
-/* After the sweep, for its owner: the top had block `index` of its word then. */
-bool wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t index);
+/* After the sweep, for its owner: the block, one of the top's word, was on top
+   then. */
+bool wr_cache_was_stolen(const struct wr_thread_cache *cache, uint32_t slot);
 
-/* Turns a cleared cache on, with these limits. By its owner, who may lower
-   below_max then, from 64. */
+/* Turns a cleared cache on, with these limits. By its owner. */
 void wr_cache_turn_on(
-    struct wr_thread_cache *cache, uint32_t batch_max, uint32_t depth_max);
+    struct wr_thread_cache *cache, uint32_t batch_max, uint32_t below_max);
 
 /* How many blocks are in it, about; 0 if it is off. */
 uint32_t wr_cache_count(const struct wr_thread_cache *cache);

@@ -2,16 +2,13 @@
 #include "arena/arena.h"
 #include "arena/caches.h"
 
+#include "support/deny.h"
 #include "support/misuse.h"
 #include "support/unit.h"
 #include "support/waiting.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 
 enum { MANY = 4096, CACHE_MAX = 512 };
 
@@ -611,21 +608,6 @@ Test(caching, openmetrics_has_the_numbers_of_caches)
 }
 
 /* ---- A system without membarrier --------------------------------------- */
-
-/* False: the system has no filters. */
-static bool
-deny_membarrier(void)
-{
-    struct sock_filter steps[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = { sizeof steps / sizeof steps[0], steps };
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
 
 Test(caching, without_membarrier_there_are_none_and_all_works)
 {

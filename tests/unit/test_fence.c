@@ -2,14 +2,11 @@
 #include "platform/fence.h"
 
 #include "base/atomic.h"
+#include "support/deny.h"
 #include "support/unit.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 
 static void
 need_fences(void)
@@ -97,26 +94,10 @@ Test(fence, of_two_that_say_and_look_one_at_least_sees_the_other)
 
 /* ---- Denied ------------------------------------------------------------ */
 
-/* From here on the system denies membarrier. False: that cannot be done. */
-static bool
-deny(void)
-{
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = { sizeof filter / sizeof filter[0], filter };
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0 &&
-           !wr_fence_is_supported();
-}
-
 static void
 need_denial(void)
 {
-    if (!deny())
+    if (!deny_membarrier())
         cr_skip_test("this process cannot deny itself membarrier");
 }
 
@@ -129,7 +110,7 @@ Test(fence, where_it_is_denied_it_is_not_supported)
 
 Test(misuse, a_heavy_fence_that_is_denied_aborts, .signal = SIGABRT)
 {
-    if (!deny())
+    if (!deny_membarrier())
         abort();
     expect_misuse("weir: the system denies membarrier*");
 

@@ -14,13 +14,12 @@ enum {
 };
 
 static struct wr_thread_cache cache;
-static const struct wr_batch nothing;
 
 static void
 open_cache(void)
 {
     wr_cache_init(&cache);
-    wr_cache_turn_on(&cache, WR_WORD_BITS, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, WR_WORD_BITS, WR_WORD_BITS);
 }
 
 static void
@@ -77,7 +76,7 @@ Test(thread_cache, a_new_one_is_empty_and_off)
     cr_assert(eq(u32, wr_cache_word(&cache), WR_NO_WORD));
     for (uint32_t i = 0; i < BATCHES; i++)
         cr_assert(zero(u64, wr_cache_batch(&cache, i).mask));
-    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
     cr_assert(wr_cache_is_on(&cache));
     expect_empty();
 }
@@ -203,22 +202,25 @@ Test(thread_cache, when_it_is_full_the_old_top_leaves)
     expect_empty();
 }
 
-Test(thread_cache, one_with_a_smaller_limit_is_full_sooner)
+Test(thread_cache, a_top_that_is_too_large_to_lie_below_leaves)
 {
-    for (uint32_t limit = 0; limit <= WR_CACHE_DEPTH; limit++) {
-        struct wr_batch spilled;
-        wr_cache_init(&cache);
-        wr_cache_turn_on(&cache, 1, limit);
-        for (uint32_t i = 0; i <= limit; i++)
-            give(i * 64);
+    for (uint32_t limit = 0; limit <= WR_WORD_BITS; limit++) {
+        for (uint32_t count = 1; count <= WR_WORD_BITS; count++) {
+            struct wr_batch spilled;
+            wr_cache_init(&cache);
+            wr_cache_turn_on(&cache, 1, limit);
+            for (uint32_t i = 0; i < count; i++)
+                give(i);
 
-        cr_assert(wr_cache_begin(&cache));
-        cr_assert(wr_cache_give(&cache, 11 * 64, &spilled));
-        wr_cache_end(&cache);
+            cr_assert(wr_cache_begin(&cache));
+            cr_assert(wr_cache_give(&cache, 64, &spilled));
+            wr_cache_end(&cache);
 
-        cr_assert(eq(u64, spilled.mask, 1));
-        cr_assert(eq(u32, spilled.word, limit));
-        cr_assert(eq(u32, wr_cache_count(&cache), limit + 1));
+            bool leaves = count > limit;
+            uint32_t stay = leaves ? 0 : count;
+            cr_assert(eq(u64, spilled.mask, leaves ? wr_low_bits(count) : 0));
+            cr_assert(eq(u32, wr_cache_count(&cache), stay + 1));
+        }
     }
 }
 
@@ -355,7 +357,7 @@ sweep(void)
     cr_assert(wr_cache_stop(&cache));
     wr_cache_wait(&cache);
     struct wr_batch top = wr_cache_batch(&cache, 0);
-    wr_cache_turn_off(&cache, &top);
+    wr_cache_turn_off(&cache, top.mask);
     return top;
 }
 
@@ -380,23 +382,15 @@ Test(thread_cache, only_one_that_is_on_can_be_stopped)
     cr_assert(not(wr_cache_stop(&cache)));
     cr_assert(not(wr_cache_is_stopped(&cache)));
 
-    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
     cr_assert(wr_cache_stop(&cache));
     cr_assert(not(wr_cache_stop(&cache)));
     cr_assert(wr_cache_is_stopped(&cache));
-    wr_cache_turn_off(&cache, &nothing);
+    wr_cache_turn_off(&cache, 0);
 
     cr_assert(not(wr_cache_stop(&cache)));
     cr_assert(not(wr_cache_is_stopped(&cache)));
     cr_assert(not(wr_cache_is_on(&cache)));
-}
-
-/* Whether a sweep has taken a block of the top. */
-static bool
-was_stolen(uint32_t slot)
-{
-    return cache.stolen_word == slot / WR_WORD_BITS &&
-           wr_cache_was_stolen(&cache, slot % WR_WORD_BITS);
 }
 
 Test(thread_cache, after_a_sweep_the_owner_knows_what_was_stolen_from_the_top)
@@ -408,11 +402,11 @@ Test(thread_cache, after_a_sweep_the_owner_knows_what_was_stolen_from_the_top)
 
     (void)sweep();
 
-    cr_assert(was_stolen(UINT32_MAX - 64));
-    cr_assert(was_stolen(UINT32_MAX - 127));
-    cr_assert(not(was_stolen(UINT32_MAX - 65)));
-    cr_assert(not(was_stolen(63)));
-    cr_assert(not(was_stolen(2 * 64 + 3)));
+    cr_assert(wr_cache_was_stolen(&cache, UINT32_MAX - 64));
+    cr_assert(wr_cache_was_stolen(&cache, UINT32_MAX - 127));
+    cr_assert(not(wr_cache_was_stolen(&cache, UINT32_MAX - 65)));
+    cr_assert(not(wr_cache_was_stolen(&cache, 62)));
+    cr_assert(not(wr_cache_was_stolen(&cache, 2 * 64 + 3)));
     cr_assert(eq(u32, wr_cache_word(&cache), WR_NO_WORD));
     cr_assert(eq(u32, wr_cache_count(&cache), 0));
     cr_assert(not(wr_cache_begin(&cache)));
@@ -426,9 +420,9 @@ Test(thread_cache, a_clear_leaves_what_was_stolen)
 
     wr_cache_clear(&cache);
 
-    cr_assert(was_stolen(4 * 64 + 2));
-    cr_assert(was_stolen(4 * 64 + 3));
-    cr_assert(not(was_stolen(4 * 64 + 1)));
+    cr_assert(wr_cache_was_stolen(&cache, 4 * 64 + 2));
+    cr_assert(wr_cache_was_stolen(&cache, 4 * 64 + 3));
+    cr_assert(not(wr_cache_was_stolen(&cache, 4 * 64 + 1)));
 }
 
 Test(thread_cache, a_sweep_of_nothing_has_stolen_nothing)
@@ -437,12 +431,12 @@ Test(thread_cache, a_sweep_of_nothing_has_stolen_nothing)
     fill(0, 3);
     (void)sweep();
     wr_cache_clear(&cache);
-    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
 
     (void)sweep();
 
     for (uint32_t slot = 0; slot < 64; slot++)
-        cr_assert(not(was_stolen(slot)));
+        cr_assert(not(wr_cache_was_stolen(&cache, slot)));
 }
 
 /* The owner is the only one to write the top: it still has what the sweep has
@@ -464,7 +458,7 @@ Test(thread_cache, one_that_was_turned_on_again_is_as_new)
     (void)sweep();
     wr_cache_clear(&cache);
 
-    wr_cache_turn_on(&cache, 17, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, 17, WR_WORD_BITS);
 
     cr_assert(wr_cache_is_on(&cache));
     cr_assert(eq(u32, cache.batch_max, 17));
@@ -602,13 +596,13 @@ step_sweep(void)
         struct wr_batch batch = wr_cache_batch(&cache, i);
         leave_all(&batch);
     }
-    wr_cache_turn_off(&cache, &top);
+    wr_cache_turn_off(&cache, top.mask);
     cr_assert(eq(u32, in_count, 0));
     wr_cache_clear(&cache);
-    for (uint32_t slot = 0; slot < SLOTS; slot++)
-        cr_assert(eq(int, was_stolen(slot),
-            slot / 64 == top.word && (top.mask >> slot % 64 & 1) != 0));
-    wr_cache_turn_on(&cache, 64, WR_CACHE_DEPTH);
+    for (uint32_t slot = 0; slot < WR_WORD_BITS; slot++)
+        cr_assert(eq(int, wr_cache_was_stolen(&cache, slot),
+            (top.mask >> slot & 1) != 0));
+    wr_cache_turn_on(&cache, 64, WR_WORD_BITS);
 }
 
 Test(thread_cache, random_walk_agrees_with_the_naive_set)
@@ -674,10 +668,10 @@ Test(misuse, a_batch_of_a_cache_beyond_the_last_aborts, .signal = SIGABRT)
 Test(misuse, turning_on_a_cache_that_has_blocks_aborts, .signal = SIGABRT)
 {
     wr_cache_init(&cache);
-    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
     fill(0, 1);
     expect_misuse("weir: assertion failed: wr_cache_word(cache) == *");
 
-    wr_cache_turn_on(&cache, 1, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
 }
 #endif

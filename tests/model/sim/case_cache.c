@@ -143,7 +143,7 @@ warm_spill(void)
     world_warm();
     if (sim_self() != 1)
         return;
-    world_cache(arena)->depth_max = 0;
+    world_cache(arena)->below_max = 0;
     held[0] = world_alloc(arena);
     tokens.count--;
     take_and_drop();

@@ -66,17 +66,15 @@ disown(uint32_t slot)
 /* ---- The owner --------------------------------------------------------- */
 
 static bool
-settle(uint32_t *slot)
+settle(uint32_t slot)
 {
     struct wr_thread_cache *cache = &shared->cache;
     if (wr_cache_is_stopped(cache)) {
         wr_mutex_lock(&shared->lock);
         wr_mutex_unlock(&shared->lock);
     }
-    uint32_t index = *slot % WR_WORD_BITS;
     wr_cache_clear(cache);
-    *slot = slot_at(cache->stolen_word, index);
-    return wr_cache_was_stolen(cache, index);
+    return wr_cache_was_stolen(cache, slot);
 }
 
 static bool
@@ -85,9 +83,8 @@ begin(void)
     struct wr_thread_cache *cache = &shared->cache;
     if (wr_cache_is_on(cache) && wr_cache_begin(cache))
         return true;
-    uint32_t none = 0;
     if (wr_cache_top(cache) != 0)
-        (void)settle(&none);
+        (void)settle(0);
     return false;
 }
 
@@ -121,7 +118,7 @@ take(uint32_t *slot)
     if (top != 0) {
         *slot = slot_at(wr_cache_word(cache), wr_lowest_bit(top));
         wr_cache_set_top(cache, top & (top - 1));
-        taken = wr_cache_is_on(cache) || !settle(slot);
+        taken = wr_cache_is_on(cache) || !settle(*slot);
     }
     if (!taken)
         taken = take_between(slot) || wr_bitmap_take(&map, &hint, slot);
@@ -157,11 +154,9 @@ give(uint32_t slot)
     uint64_t top = wr_cache_top(cache);
     disown(slot);
     if (wr_cache_word(cache) == slot / WR_WORD_BITS && (top & bit) == 0) {
-        uint32_t same = slot;
         wr_cache_set_top(cache, top | bit);
-        if (wr_cache_is_on(cache) || settle(&same))
+        if (wr_cache_is_on(cache) || settle(slot))
             return;
-        sim_expect(same == slot);
     } else if (give_between(slot)) {
         return;
     }
@@ -174,7 +169,7 @@ turn_on(void)
     wr_mutex_lock(&shared->lock);
     if (!wr_cache_is_on(&shared->cache)) {
         wr_cache_clear(&shared->cache);
-        wr_cache_turn_on(&shared->cache, WR_WORD_BITS, WR_CACHE_DEPTH);
+        wr_cache_turn_on(&shared->cache, WR_WORD_BITS, WR_WORD_BITS);
     }
     wr_mutex_unlock(&shared->lock);
 }
@@ -241,7 +236,7 @@ empty_cache(void)
         struct wr_batch below = wr_cache_batch(&shared->cache, i);
         give_batch(&shared->sweeper_hint, &below);
     }
-    wr_cache_turn_off(&shared->cache, &top);
+    wr_cache_turn_off(&shared->cache, top.mask);
 }
 
 static void
@@ -315,7 +310,7 @@ prepare(void)
         atomic_init(&shared->words[i], 0);
     }
     wr_cache_init(&shared->cache);
-    wr_cache_turn_on(&shared->cache, WR_WORD_BITS, WR_CACHE_DEPTH);
+    wr_cache_turn_on(&shared->cache, WR_WORD_BITS, WR_WORD_BITS);
     sim_name(&shared->cache.top, "top");
     sim_name(&shared->cache.word, "word");
     sim_name(&shared->cache.control, "control");

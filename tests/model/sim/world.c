@@ -68,7 +68,7 @@ world_cache(struct weir_arena *arena)
 void
 world_warm(void)
 {
-    world_cache(made_last)->depth_max = WR_CACHE_DEPTH;
+    world_cache(made_last)->below_max = WR_WORD_BITS;
 }
 
 void
