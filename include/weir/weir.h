@@ -239,18 +239,47 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_arena_alloc_barge(
     struct weir_arena *arena, size_t size, struct weir_buf *buf);
 
 /* The bytes written so far; good until the buf is changed. */
-WEIR_API const void *weir_buf_data(const struct weir_buf *buf);
-WEIR_API size_t weir_buf_len(const struct weir_buf *buf);
+WEIR_API inline const void *
+weir_buf_data(const struct weir_buf *buf)
+{
+    return buf->data;
+}
+
+WEIR_API inline size_t
+weir_buf_len(const struct weir_buf *buf)
+{
+    return (uint32_t)buf->word;
+}
 
 /* Where to write next, and how many bytes may be written there. */
-WEIR_API void *weir_buf_tail(const struct weir_buf *buf);
-WEIR_API size_t weir_buf_room(const struct weir_buf *buf);
+WEIR_API inline void *
+weir_buf_tail(const struct weir_buf *buf)
+{
+    uint32_t len = (uint32_t)buf->word;
+    return len == 0 ? buf->data : buf->data + len;
+}
+
+WEIR_API inline size_t
+weir_buf_room(const struct weir_buf *buf)
+{
+    return buf->room;
+}
+
+/* What weir_buf_commit calls when `n` is more than the room; it aborts. */
+WEIR_API void weir_buf_overrun(const struct weir_buf *buf, size_t n);
 
 /*
  * Says that `n` bytes were written at the tail. More than the room aborts:
  * somebody wrote past the end.
  */
-WEIR_API void weir_buf_commit(struct weir_buf *buf, size_t n);
+WEIR_API inline void
+weir_buf_commit(struct weir_buf *buf, size_t n)
+{
+    if (n > buf->room)
+        weir_buf_overrun(buf, n);
+    buf->word += n; /* the length, which has room */
+    buf->room -= (uint32_t)n;
+}
 
 /*
  * Appends `n` bytes: all, or nothing and WEIR_NO_ROOM. With WEIR_SPILL_GROW a
@@ -276,7 +305,11 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_buf_headroom(
     struct weir_buf *buf, size_t n);
 
 /* How many bytes are free in front of what was written. */
-WEIR_API size_t weir_buf_headroom_left(const struct weir_buf *buf);
+WEIR_API inline size_t
+weir_buf_headroom_left(const struct weir_buf *buf)
+{
+    return buf->head;
+}
 
 /* Puts `n` bytes in front of what was written: all, or WEIR_NO_ROOM. */
 WEIR_API WEIR_NODISCARD enum weir_status weir_buf_prepend(
@@ -322,16 +355,41 @@ struct weir_slice {
 };
 
 /* The bytes. NULL for the empty slice. */
-WEIR_API const void *weir_slice_data(const struct weir_slice *slice);
-WEIR_API size_t weir_slice_len(const struct weir_slice *slice);
+WEIR_API inline const void *
+weir_slice_data(const struct weir_slice *slice)
+{
+    return slice->data;
+}
+
+WEIR_API inline size_t
+weir_slice_len(const struct weir_slice *slice)
+{
+    return (uint32_t)slice->word;
+}
+
+/* What weir_slice_clone calls where there is no weight to divide: the slice is
+   empty, static, was cloned 60 times, or is `copy`. */
+WEIR_API void weir_slice_clone_rarely(
+    struct weir_slice *slice, struct weir_slice *copy);
 
 /*
  * Makes a second handle on the same bytes; `copy` is not `slice`. It divides the
  * weight of `slice`, so only one thread may use `slice` meanwhile. The first 60
  * clones of a handle take no locked instruction, of later ones 1 in 37 does.
  */
-WEIR_API void weir_slice_clone(
-    struct weir_slice *slice, struct weir_slice *copy);
+WEIR_API inline void
+weir_slice_clone(struct weir_slice *slice, struct weir_slice *copy)
+{
+    uint64_t share = slice->word >> 38; /* a quarter of the weight */
+    if (share == 0 || copy == slice) {
+        weir_slice_clone_rarely(slice, copy);
+        return;
+    }
+    slice->word -= share << 36;
+    copy->data = slice->data;
+    copy->word = (slice->word & 0xfffffffff) | share << 36;
+    copy->owner = slice->owner;
+}
 
 /* The same from a handle that other threads clone too: one locked instruction. */
 WEIR_API void weir_slice_clone_shared(

@@ -10,8 +10,15 @@
  *   Taking takes the lowest slot of the top batch of the thread's cache; giving
  *   adds to it. When the top has the slot's word, as it nearly always has, that
  *   is all, and all that stands here, to be inlined where a call enters the
- *   library. Everything else is behind functions in rare.c. A cache that is on
- *   proves that the arena's state is 0 (caches.c), so nobody looks at that here.
+ *   library. Everything else is behind functions in rare.c, each the last thing
+ *   that its caller does, so that the common paths save no registers. A cache that
+ *   is on proves that the arena's state is 0 (caches.c), so nobody looks at that
+ *   here.
+ *
+ *   A block that comes back from another thread has its first line in that one's
+ *   cache. Blocks that went round in order leave in order again: so taking one asks
+ *   for the line of the block four places on, if that is free and ours, and it
+ *   is there when it is written.
  *
  * Edges
  *   [last]  give_weight of refbuf/refs.c, release  ->  wr_door_give, acquire
@@ -31,6 +38,10 @@
 #define WR_DOORS_H
 
 #include "arena/arena.h"
+
+/* How many slots ahead a block is fetched to be written, while it is still free
+   and ours: it was last read where it was released. */
+enum { WR_AHEAD = 4 };
 
 /* The handle of a slot that was just taken; `record` counts it. */
 static inline void
@@ -61,54 +72,53 @@ wr_door_take(
     uint64_t top = wr_cache_top(&record->cache);
     if (top == 0)
         return wr_arena_take_rarely(arena, size, barge, buf);
-    uint32_t slot =
-        wr_cache_word(&record->cache) * WR_WORD_BITS + wr_lowest_bit(top);
+    uint32_t bit = wr_lowest_bit(top);
+    uint32_t slot = wr_cache_word(&record->cache) * WR_WORD_BITS + bit;
     wr_cache_set_top(&record->cache, top & (top - 1));
     if (!wr_cache_is_on(&record->cache))
         return wr_arena_take_swept(arena, slot, size, barge, buf);
     wr_door_fill(arena, record, slot, buf);
+    /* Beyond the last bit are those below the lowest, and not set. */
+    if ((top >> (bit + WR_AHEAD) % WR_WORD_BITS & 1) != 0)
+        wr_prefetch_write(buf->data + WR_AHEAD * arena->fixed.stride);
     return WEIR_OK;
 }
 
 /* Slot and data belong together, and to this arena. */
 static inline bool
 wr_door_is_place(
-    const struct weir_arena *arena, uint32_t slot, const uint8_t *data)
+    const struct weir_arena *arena, uint64_t slot, const uint8_t *data)
 {
     uintptr_t start = (uintptr_t)arena->base + slot * arena->fixed.stride;
     return (uintptr_t)data - start <= arena->fixed.block_size;
 }
 
-/* The rest of wr_door_give, for a block of a word that is not on top. */
-bool wr_arena_give_below(uint64_t owner, const uint8_t *data, uint64_t out);
-
 /*
- * True if a block of the thread's recent arena came home: that of a handle with
- * all the weight `out`, if the count says that this is all, or of one that has
+ * True if a block came home to the top of the cache: that of a handle with all
+ * the weight `out`, if the count says that this is all, or of one that has
  * given its weight back, with 0. `data` is where the handle pointed. Nothing of
  * the arena is looked at once the block is on top. False: nothing happened.
  */
 static inline bool
 wr_door_give(uint64_t owner, const uint8_t *data, uint64_t out)
 {
-    struct weir_arena *arena = wr_recent.arena;
     struct wr_record *record = wr_recent.record;
-    uint32_t slot = wr_owner_slot(owner);
-    if (wr_owner_upper(owner) != wr_recent.upper)
+    uint64_t slot = owner - wr_recent.owner; /* of another arena: too large */
+    if (slot / WR_WORD_BITS != wr_cache_word(&record->cache))
         return false;
-    if (wr_cache_word(&record->cache) != slot / WR_WORD_BITS)
-        return wr_arena_give_below(owner, data, out);
+    struct weir_arena *arena = wr_recent.arena;
     /* A word of the bitmap has 64 counts, also the last one. */
     _Atomic uint64_t *count = &arena->counts[slot];
-    uint64_t top = wr_cache_top(&record->cache);
     if (wr_load_acquire(count) != out || /* [last] */
-        (top >> slot % WR_WORD_BITS & 1) != 0 ||
         !wr_door_is_place(arena, slot, data))
         return false;
+    uint64_t top = wr_cache_top(&record->cache);
+    if (wr_set_bit(&top, slot))
+        return false;
     wr_store_relaxed(count, 0); /* we are alone */
-    wr_cache_set_top(&record->cache, top | UINT64_C(1) << slot % WR_WORD_BITS);
+    wr_cache_set_top(&record->cache, top);
     if (!wr_cache_is_on(&record->cache))
-        wr_arena_give_swept(slot);
+        wr_arena_give_swept((uint32_t)slot);
     else
         wr_record_count(record, WR_RELEASES, 1);
     return true;
@@ -120,9 +130,8 @@ static inline bool
 wr_door_count_freeze(uint64_t word, uint64_t owner)
 {
     struct wr_record *record = wr_recent.record;
-    if (!wr_word_is_whole_block(word) ||
-        wr_owner_upper(owner) != wr_recent.upper ||
-        wr_owner_slot(owner) >= wr_arena_slot_count(wr_recent.arena) ||
+    if (!wr_word_is_whole_bytes(word) ||
+        owner - wr_recent.owner >= wr_recent.slot_count ||
         !wr_cache_is_on(&record->cache))
         return false;
     wr_record_count(record, WR_FREEZES, 1);

@@ -217,7 +217,7 @@ wr_arena_give_rarely(
         wr_arena_fail(arena, slot, "released, but the arena has no such block");
     if (!wr_door_is_place(arena, slot, data))
         wr_arena_fail(arena, slot, "released with data of another block");
-    struct wr_record *record = wr_record_of(arena);
+    struct wr_record *record = record_of(arena);
     if (record == NULL) {
         wr_mutex_lock(&arena->mutex);
         give_past(arena, &arena->shared, slot);
@@ -227,23 +227,6 @@ wr_arena_give_rarely(
     } else {
         give_slot(arena, record, slot);
     }
-}
-
-bool
-wr_arena_give_below(uint64_t owner, const uint8_t *data, uint64_t out)
-{
-    struct weir_arena *arena = wr_recent.arena;
-    struct wr_record *record = wr_recent.record;
-    uint32_t slot = wr_owner_slot(owner);
-    if (record->serial != arena->serial || slot >= wr_arena_slot_count(arena))
-        return false;
-    _Atomic uint64_t *count = wr_arena_refs_at(arena, slot);
-    if (wr_load_acquire(count) != out || /* [last] */
-        !wr_door_is_place(arena, slot, data))
-        return false;
-    wr_store_relaxed(count, 0); /* we are alone */
-    give_slot(arena, record, slot);
-    return true;
 }
 
 void

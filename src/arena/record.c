@@ -55,7 +55,10 @@
 
 _Static_assert(sizeof(struct wr_record) <= 256, "Costs");
 
-WR_TLS struct wr_recent wr_recent = { .upper = WR_NO_ARENA };
+/* The recent record of a thread that has none; never written. */
+static struct wr_record none = { .cache = WR_CACHE_EMPTY };
+
+WR_TLS struct wr_recent wr_recent = { .record = &none };
 
 static WR_TLS struct wr_record **table;
 static WR_TLS uint32_t table_size;
@@ -140,7 +143,7 @@ thread_ends(void *unused)
     wr_memory_release(table);
     table = NULL;
     table_size = 0;
-    wr_recent = (struct wr_recent){ .upper = WR_NO_ARENA };
+    wr_recent = (struct wr_recent){ .record = &none };
     ended = true;
 }
 
@@ -217,8 +220,8 @@ wr_record_of(struct weir_arena *arena)
     if (record == NULL)
         record = make_record(arena);
     if (record != NULL)
-        wr_recent =
-            (struct wr_recent){ arena, record, wr_owner_upper(arena->owner) };
+        wr_recent = (struct wr_recent){ arena, record, arena->owner,
+            wr_arena_slot_count(arena) };
     return record;
 }
 

@@ -46,20 +46,19 @@ struct wr_record {
 #define WR_TLS __thread __attribute__((tls_model("initial-exec")))
 
 /*
- * The record that the thread used last, its arena, and what that one's handles
- * have in common; WR_NO_ARENA and NULL: none. All of it may be of an arena
- * that is dead, and whose control part and number another one has now. But a
- * dead arena's caches are off (arena/caches.c): while the record's cache is on,
- * it is of the arena that is there.
+ * The record that the thread used last, its arena, and which owners that one's
+ * handles have. None: no arena, no slots, and a record whose cache is never on.
+ * All of it may be of an arena that is dead, and whose control part and number
+ * another one has now. But a dead arena's caches are off (arena/caches.c): while
+ * the record's cache is on, it is of the arena that is there.
  */
 struct wr_recent {
     struct weir_arena *arena;
     struct wr_record *record;
-    uint64_t upper; /* wr_owner_upper of its handles */
+    uint64_t owner; /* of slot 0 */
+    uint64_t slot_count;
 };
 extern WR_TLS struct wr_recent wr_recent;
-
-#define WR_NO_ARENA UINT64_MAX
 
 /*
  * The calling thread's record for an arena. NULL: it can have none, because

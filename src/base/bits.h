@@ -18,6 +18,22 @@ wr_lowest_bit(uint64_t word)
     return (uint32_t)__builtin_ctzll(word);
 }
 
+/* Sets bit `index` % 64; true if it was set. */
+static inline bool
+wr_set_bit(uint64_t *word, uint64_t index)
+{
+#ifdef __x86_64__
+    bool was_set; /* compilers forget what the instruction tells */
+    __asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was_set) : "r"(index));
+    return was_set;
+#else
+    uint64_t bit = UINT64_C(1) << index % WR_WORD_BITS;
+    bool was_set = (*word & bit) != 0;
+    *word |= bit;
+    return was_set;
+#endif
+}
+
 static inline uint32_t
 wr_count_bits(uint64_t word)
 {
@@ -61,6 +77,19 @@ wr_round_up_overflows(size_t value, size_t align, size_t *rounded)
         return true;
     *rounded = sum & ~(align - 1);
     return false;
+}
+
+/* Asks for a line that is soon to be written. Harmless for any address. Of the
+   builtin the usual x86 would make a fetch for reading, and the line has to
+   be asked for again; where it lacks the instruction it does nothing. */
+static inline void
+wr_prefetch_write(const void *address)
+{
+#ifdef __x86_64__
+    __asm__ __volatile__("prefetchw (%0)" : : "r"(address));
+#else
+    __builtin_prefetch(address, 1);
+#endif
 }
 
 #endif

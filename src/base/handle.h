@@ -63,6 +63,14 @@ wr_word_is_whole_block(uint64_t word)
     return (uint32_t)(word >> WR_KIND_SHIFT) == WR_WHOLE_BLOCK;
 }
 
+/* The same for a handle of at least one byte. */
+static inline bool
+wr_word_is_whole_bytes(uint64_t word)
+{
+    uint64_t none = (uint64_t)WR_WHOLE_BLOCK << WR_KIND_SHIFT;
+    return word - none - 1 < UINT32_MAX;
+}
+
 static inline uint32_t
 wr_word_weight(uint64_t word)
 {
@@ -92,13 +100,6 @@ static inline uint32_t
 wr_owner_arena(uint64_t owner)
 {
     return (uint32_t)(owner >> 48);
-}
-
-/* The same with the bits that are 0, for one comparison of both. */
-static inline uint64_t
-wr_owner_upper(uint64_t owner)
-{
-    return owner >> 32;
 }
 
 static inline uint32_t

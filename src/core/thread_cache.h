@@ -42,6 +42,10 @@ struct wr_thread_cache {
 };
 
 /* Empty, and off. */
+#define WR_CACHE_EMPTY                                                         \
+    {                                                                          \
+        .word = WR_NO_WORD, .batch_max = 1                                     \
+    }
 void wr_cache_init(struct wr_thread_cache *cache);
 
 /* ---- The common paths: the owner ---- */

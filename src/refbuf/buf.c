@@ -31,34 +31,10 @@
 
 #include <string.h>
 
-const void *
-weir_buf_data(const struct weir_buf *buf)
+void
+weir_buf_overrun(const struct weir_buf *buf, size_t n)
 {
-    return buf->data;
-}
-
-size_t
-weir_buf_len(const struct weir_buf *buf)
-{
-    return wr_word_len(buf->word);
-}
-
-void *
-weir_buf_tail(const struct weir_buf *buf)
-{
-    uint32_t len = wr_word_len(buf->word);
-    return len == 0 ? buf->data : buf->data + len;
-}
-
-size_t
-weir_buf_room(const struct weir_buf *buf)
-{
-    return buf->room;
-}
-
-static _Noreturn void
-fail_commit(const struct weir_buf *buf)
-{
+    (void)n;
     static const char what[] = "committed more than there was room for";
     enum wr_kind kind = wr_word_kind(buf->word);
     if (kind == WR_EMPTY)
@@ -66,15 +42,6 @@ fail_commit(const struct weir_buf *buf)
     int64_t block =
         kind == WR_BLOCK ? (int64_t)wr_owner_slot(buf->owner) : WR_NO_BLOCK;
     wr_fail(what, wr_arena_of(buf->word, buf->owner)->name, block);
-}
-
-void
-weir_buf_commit(struct weir_buf *buf, size_t n)
-{
-    if (n > buf->room)
-        fail_commit(buf);
-    buf->word += n; /* the length is the lower half, and has room */
-    buf->room -= (uint32_t)n;
 }
 
 /* Makes room for `n` bytes, on the heap if it must and may. `old` is the block
@@ -125,12 +92,6 @@ weir_buf_headroom(struct weir_buf *buf, size_t n)
     if (n > 0)
         buf->data += n;
     return WEIR_OK;
-}
-
-size_t
-weir_buf_headroom_left(const struct weir_buf *buf)
-{
-    return buf->head;
 }
 
 enum weir_status

@@ -13,8 +13,7 @@
 void
 weir_buf_freeze(struct weir_buf *buf, struct weir_slice *slice)
 {
-    if (wr_word_len(buf->word) == 0 ||
-        !wr_door_count_freeze(buf->word, buf->owner))
+    if (!wr_door_count_freeze(buf->word, buf->owner))
         wr_buf_freeze_rarely(buf, slice);
     else
         wr_buf_to_slice(buf, slice);

@@ -39,7 +39,9 @@
  *
  * Costs
  *   divide: none, or a locked add in 1 of 60. drop: none for the only handle;
- *   else one locked subtraction.
+ *   else one locked subtraction. Handles that one thread drops one after the
+ *   other take one subtraction less than they are, in whatever order: what the
+ *   last one left is the weight of the only one that remains.
  *
  * Limits
  *   What is seen of misuse: giving back more than is out, and giving back into
@@ -122,23 +124,32 @@ enum given {
     TOO_MUCH /* more than was out */
 };
 
-/* With a thirty-second of the weight or more, as each of nine handles has that
-   were cloned from one, it may be the only one that is left; then a look saves
-   the locked subtraction. With less it would mostly wait for the subtractions
-   before, to learn what its own says. */
+/* What the thread's last subtraction left, of whatever block. */
+static WR_TLS uint64_t left;
+
+/* True if a handle may well be the only one that is left: then a look saves the
+   locked subtraction. Else it would only wait for the subtractions before, to
+   learn what its own says. */
+static bool
+is_last_perhaps(uint32_t weight)
+{
+    return weight >= WR_WEIGHT_WHOLE / 2 || weight == left;
+}
+
 static enum given
 give_weight(_Atomic uint64_t *count, uint32_t weight)
 {
     uint64_t out = 0;
     if (weight == 0)
         return TOO_MUCH; /* invariant 1: no handle of ours */
-    if (weight >= WR_WEIGHT_WHOLE / 32)
+    if (is_last_perhaps(weight))
         out = wr_load_acquire(count); /* [last] */
     if (out == weight) {
         wr_store_relaxed(count, 0); /* invariant 2; we are alone */
         return LAST;
     }
     out = wr_sub_acq_rel(count, weight); /* [last] */
+    left = out - weight;
     if (out > weight)
         return NOT_LAST;
     if (out == weight)
@@ -147,27 +158,6 @@ give_weight(_Atomic uint64_t *count, uint32_t weight)
 }
 
 static const char too_often[] = "released once too often";
-
-static void
-drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
-{
-    struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
-    uint32_t slot = wr_owner_slot(owner);
-    if (slot >= wr_arena_slot_count(arena) || (arena->owner | slot) != owner)
-        wr_arena_fail(arena, slot, "released, but the arena has no such block");
-    switch (give_weight(wr_arena_refs_at(arena, slot), wr_word_weight(word))) {
-    case NOT_LAST:
-        break;
-    case LAST:
-        if (!wr_door_give(owner, data, 0))
-            wr_arena_give_rarely(arena, slot, data);
-        break;
-    case FREE:
-        wr_arena_fail(arena, slot, "released twice");
-    case TOO_MUCH:
-        wr_arena_fail(arena, slot, too_often);
-    }
-}
 
 static void
 drop_spilled(uint64_t word, uint64_t owner)
@@ -215,15 +205,32 @@ drop_foreign(uint64_t word, uint64_t owner)
     }
 }
 
-void
-wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
+static void
+drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
+{
+    struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
+    uint32_t slot = wr_owner_slot(owner);
+    if (slot >= wr_arena_slot_count(arena) || (arena->owner | slot) != owner)
+        wr_arena_fail(arena, slot, "released, but the arena has no such block");
+    enum given given =
+        give_weight(wr_arena_refs_at(arena, slot), wr_word_weight(word));
+    if (given == NOT_LAST)
+        return;
+    if (given == FREE)
+        wr_arena_fail(arena, slot, "released twice");
+    if (given == TOO_MUCH)
+        wr_arena_fail(arena, slot, too_often);
+    if (!wr_door_give(owner, data, 0))
+        wr_arena_give_rarely(arena, slot, data);
+}
+
+/* Not inlined, so that its caller saves no registers for it. */
+__attribute__((noinline)) static void
+drop_other(uint64_t word, uint64_t owner)
 {
     switch (wr_word_kind(word)) {
     case WR_EMPTY:
     case WR_STATIC:
-        break;
-    case WR_BLOCK:
-        drop_block(word, owner, data);
         break;
     case WR_SPILLED:
         drop_spilled(word, owner);
@@ -231,7 +238,17 @@ wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
     case WR_FOREIGN:
         drop_foreign(word, owner);
         break;
+    case WR_BLOCK:
     default:
         wr_fail("a handle of no kind was released", NULL, WR_NO_BLOCK);
     }
+}
+
+void
+wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
+{
+    if (wr_word_kind(word) != WR_BLOCK)
+        drop_other(word, owner);
+    else
+        drop_block(word, owner, data);
 }

@@ -24,18 +24,6 @@
 #include "platform/memory.h"
 #include "refbuf/refs.h"
 
-const void *
-weir_slice_data(const struct weir_slice *slice)
-{
-    return slice->data;
-}
-
-size_t
-weir_slice_len(const struct weir_slice *slice)
-{
-    return wr_word_len(slice->word);
-}
-
 static bool
 is_empty(const struct weir_slice *slice)
 {
@@ -52,7 +40,7 @@ narrow(struct weir_slice *slice, size_t from, size_t len)
 }
 
 void
-weir_slice_clone(struct weir_slice *slice, struct weir_slice *copy)
+weir_slice_clone_rarely(struct weir_slice *slice, struct weir_slice *copy)
 {
     WR_CHECK(copy != slice, "a slice was cloned into itself");
     if (is_empty(slice)) {
