@@ -322,7 +322,7 @@ dismantle(struct weir_arena *arena)
     arena->serial = 0;
     arena->base = NULL;
     arena->counts = NULL;
-    arena->fixed = (struct wr_fixed){ 0 };
+    wr_fixed_fini(&arena->fixed);
     arena->records = NULL; /* they are their threads' to free */
     return remains;
 }

@@ -66,6 +66,7 @@ find_lost(struct weir_arena *arena, uint32_t word)
 static void
 recover_lost(struct weir_arena *arena)
 {
+    wr_bitmap_mark_all(&arena->fixed.map);
     for (uint32_t word = 0; word < arena->fixed.map.word_count; word++) {
         struct wr_batch lost = { find_lost(arena, word), word };
         if (lost.mask != 0)

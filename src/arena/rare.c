@@ -70,7 +70,7 @@ take_exact(struct weir_arena *arena, uint32_t *slot)
     wr_caches_sweep(arena);
     do {
         (void)wr_or_seq(&arena->state, WR_SEARCHING); /* [sleep] */
-        if (wr_fixed_take(&arena->fixed, &arena->shared.hint, slot)) {
+        if (wr_fixed_take_locked(&arena->fixed, &arena->shared.hint, slot)) {
             (void)wr_and_relaxed(&arena->state,
                 ~(uint32_t)WR_SEARCHING); /* seen late, it costs a look */
             return true;

@@ -63,6 +63,9 @@ void wr_note_write(const volatile void *object);
 #define wr_or_seq(object, value)                                               \
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_or_explicit((object), (value), memory_order_seq_cst))
+#define wr_and_seq(object, value)                                              \
+    (WR_COUNT_LOCKED(object),                                                  \
+        atomic_fetch_and_explicit((object), (value), memory_order_seq_cst))
 #define wr_or_relaxed(object, value)                                           \
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_or_explicit((object), (value), memory_order_relaxed))

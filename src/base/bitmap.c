@@ -24,11 +24,24 @@
  *   memory is more likely to be in some cache, and in the tables of pages. If
  *   none of 64 is, it stays away until its search has come around.
  *
+ *   Where a search found nothing before, it should not look again. With 4096 slots
+ *   or more there are marks, at most 1024, each for as many words: eight, or
+ *   more of a large map. A clear mark says that no slot there is free, but for one
+ *   whose give has not returned. A give sets a mark it finds clear, behind its bit.
+ *   Marks are cleared only under a lock of the caller's, by a search that met no
+ *   free slot at any of 64 marks: it clears these, looks at the words again, and
+ *   sets them again if it finds a slot now. So a search of a million slots that are
+ *   all out reads 16 words. The marks lie beside the map and not with the words: a
+ *   give sets its mark when its slot may have been the last to come home, and the
+ *   words gone.
+ *
  * Invariants
  *   1. Bits past slot_count are never set.
  *   2. A clear bit below slot_count has exactly one owner.
  *   3. After init, words change by read-modify-write only.
  *   4. hint.word < word_count, and so is hint.home but for WR_AWAY.
+ *   5. A word with a free slot is marked, or a give is in progress that will mark
+ *      it, or the lock for clearing marks is held.
  *
  * Edges
  *   [slot]   wr_bitmap_give, release  ->  wr_bitmap_take, acquire
@@ -38,6 +51,12 @@
  *   [sleep]  wr_bitmap_give, seq  ->  find_word, seq
  *            One half of going to sleep against giving back; the argument
  *            stands in arena/waiters.c.
+ *   [mark]   wr_bitmap_give, seq  ->  has_line_any, seq
+ *            find_or_forget, seq  ->  wr_bitmap_mark, seq
+ *            wr_bitmap_mark, seq  ->  find_or_forget, seq
+ *            Adding a bit and looking at the mark, clearing the mark and looking at
+ *            the words: one of the two sees what the other did. If it is the
+ *            giver, it sets the mark before it returns.
  *   [home]   wr_bitmap_give, seq  ->  wr_bitmap_is_whole, seq
  *            One half of tearing down against giving back; see arena/arena.c.
  *
@@ -52,8 +71,9 @@
  * Costs
  *   take: one locked instruction where the guess holds, plus one load for each
  *   word searched where it does not. give: one locked instruction. A batch costs
- *   what a slot costs. None ever waits for another thread: a take that lost its
- *   bit, or its word, lost it to a call that succeeded.
+ *   what a slot costs. Setting a mark, and clearing 64, is one more. None ever waits
+ *   for another thread: a take that lost its bit, or its word, lost it to a call
+ *   that succeeded.
  *
  * Limits
  *   2^32 - 65 slots. A false from take says that each word was empty when this
@@ -66,7 +86,12 @@
 
 #include "base/bitmap.h"
 
-enum { WORDS_IN_LINE = 8, HOME_WORDS = 64 };
+enum {
+    WORDS_IN_LINE = 8,
+    HOME_WORDS = 64,
+    MARKED_FROM = 64,    /* words */
+    MARK_SHIFT_LEAST = 3 /* a line */
+};
 
 _Static_assert(WORDS_IN_LINE * sizeof(uint64_t) == WR_LINE_SIZE, "a line");
 
@@ -85,6 +110,34 @@ wr_bitmap_meta_size(uint32_t slot_count)
     return words * sizeof(uint64_t);
 }
 
+/* How many words have a mark together, as a power of two. */
+static uint32_t
+choose_shift(uint32_t word_count)
+{
+    uint32_t shift = MARK_SHIFT_LEAST;
+    if (word_count < MARKED_FROM)
+        return 0;
+    while ((word_count - 1) >> shift >= WR_MARK_WORDS * WR_WORD_BITS)
+        shift++;
+    return shift;
+}
+
+/* How many words of marks there are. */
+static uint32_t
+mark_word_count(const struct wr_bitmap *map)
+{
+    if (map->mark_shift == 0)
+        return 0;
+    return ((map->word_count - 1) >> map->mark_shift) / WR_WORD_BITS + 1;
+}
+
+void
+wr_bitmap_mark_all(struct wr_bitmap *map)
+{
+    for (uint32_t i = 0; i < mark_word_count(map); i++)
+        wr_store_relaxed(&map->marks[i], UINT64_MAX); /* one too many is none */
+}
+
 void
 wr_bitmap_init(struct wr_bitmap *map, uint32_t slot_count, void *meta)
 {
@@ -94,8 +147,19 @@ wr_bitmap_init(struct wr_bitmap *map, uint32_t slot_count, void *meta)
     map->words = meta;
     map->slot_count = slot_count;
     map->word_count = (slot_count - 1) / WR_WORD_BITS + 1;
+    map->mark_shift = choose_shift(map->word_count);
+    wr_bitmap_mark_all(map);
     for (uint32_t i = 0; i < map->word_count; i++)
         atomic_init(&map->words[i], whole_word(map, i));
+}
+
+void
+wr_bitmap_fini(struct wr_bitmap *map)
+{
+    map->words = NULL;
+    map->slot_count = 0;
+    map->word_count = 0;
+    map->mark_shift = 0;
 }
 
 /* True if there is a free slot in the words of a line. Written out, because as a
@@ -140,15 +204,65 @@ find_word_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
     return find_word_in(map, word, to, hint);
 }
 
-/* The same for all words, once around from the hint's. */
+/* The same for the words of those marks that are in `marks`, of the 64 of index
+   `i`. */
+static bool
+find_word_marked(const struct wr_bitmap *map, uint32_t i, uint64_t marks,
+    struct wr_bitmap_hint *hint)
+{
+    uint32_t step = UINT32_C(1) << map->mark_shift;
+    for (; marks != 0; marks &= marks - 1) {
+        uint32_t index = i * WR_WORD_BITS + wr_lowest_bit(marks);
+        uint64_t from = (uint64_t)index << map->mark_shift;
+        if (from >= map->word_count)
+            return false; /* marks without words */
+        uint32_t rest = map->word_count - (uint32_t)from;
+        uint32_t to = (uint32_t)from + (rest < step ? rest : step);
+        if (find_word_between(map, (uint32_t)from, to, hint))
+            return true;
+    }
+    return false;
+}
+
+/* The same for all marks from `from` up to `to`, and up to 63 more. */
+static bool
+find_mark_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
+    struct wr_bitmap_hint *hint)
+{
+    uint32_t mark = from;
+    while (mark < to) {
+        uint32_t i = mark / WR_WORD_BITS;
+        uint64_t seen =
+            wr_load_relaxed(&map->marks[i]); /* who must know asks again */
+        if (find_word_marked(
+                map, i, seen & UINT64_MAX << mark % WR_WORD_BITS, hint))
+            return true;
+        mark = (i + 1) * WR_WORD_BITS;
+    }
+    return false;
+}
+
+/* The same for all words, once around from the hint's; marked ones, from the
+   next mark on. */
 static bool
 find_word(const struct wr_bitmap *map, struct wr_bitmap_hint *hint)
 {
     uint32_t start = hint->word;
-    if (find_word_between(map, start, map->word_count, hint))
+    if (map->mark_shift == 0) {
+        if (find_word_between(map, start, map->word_count, hint))
+            return true;
+        hint->home &= ~WR_AWAY;
+        return find_word_between(map, 0, start, hint);
+    }
+    uint32_t mark = start >> map->mark_shift;
+    uint32_t next = (mark + 1) << map->mark_shift;
+    uint32_t marks = ((map->word_count - 1) >> map->mark_shift) + 1;
+    if (find_word_between(map, start,
+            next < map->word_count ? next : map->word_count, hint) ||
+        find_mark_between(map, mark + 1, marks, hint))
         return true;
     hint->home &= ~WR_AWAY;
-    return find_word_between(map, 0, start, hint);
+    return find_mark_between(map, 0, mark + 1, hint);
 }
 
 /* Takes a whole word of the first at home. If there is none it is not tried again
@@ -187,6 +301,47 @@ wr_bitmap_search(
     return false;
 }
 
+/* Points the hint at a word with free slots of the 64 marks of index `i`. If there
+   is none it clears these; see "Idea". */
+static bool
+find_or_forget(struct wr_bitmap *map, uint32_t i, struct wr_bitmap_hint *hint)
+{
+    _Atomic uint64_t *marks = &map->marks[i];
+    uint64_t seen = wr_load_seq(marks); /* [mark] */
+    if (find_word_marked(map, i, seen, hint))
+        return true;
+    if ((seen & (seen - 1)) == 0)
+        return false; /* a single one is sooner looked at than forgotten */
+    (void)wr_and_seq(marks, ~seen); /* [mark] */
+    if (!find_word_marked(map, i, seen, hint))
+        return false;
+    (void)wr_or_relaxed(marks, seen); /* the lock orders it */
+    return true;
+}
+
+bool
+wr_bitmap_take_locked(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t *slot)
+{
+    if (map->mark_shift == 0)
+        return wr_bitmap_take(map, hint, slot);
+    for (uint32_t i = 0; i < mark_word_count(map); i++)
+        while (find_or_forget(map, i, hint))
+            if (wr_bitmap_take_guess(map, hint, slot))
+                return true;
+    return false;
+}
+
+void
+wr_bitmap_mark(struct wr_bitmap *map, uint32_t index)
+{
+    _Atomic uint64_t *marks = &map->marks[index / WR_WORD_BITS];
+    uint64_t mark = UINT64_C(1) << index % WR_WORD_BITS;
+    uint64_t seen = wr_load_seq(marks); /* [mark] */
+    if ((seen & mark) == 0)
+        (void)wr_or_seq(marks, mark); /* [mark] */
+}
+
 /* The lowest `most` bits that are set. */
 static uint64_t
 lowest_bits(uint64_t mask, uint32_t most)
@@ -222,8 +377,11 @@ wr_bitmap_give_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
     const struct wr_batch *batch)
 {
     WR_ASSERT(batch->word < map->word_count);
-    uint64_t seen = wr_add_seq(
-        &map->words[batch->word], batch->mask); /* [slot] [sleep] [home] */
+    uint32_t shift = map->mark_shift;
+    uint64_t seen = wr_add_seq(&map->words[batch->word],
+        batch->mask); /* [slot] [sleep] [home] [mark] */
+    if (shift != 0)
+        wr_bitmap_mark(map, batch->word >> shift);
     hint->word = batch->word;
     hint->guess = 0;
     return (seen & batch->mask) == 0;
@@ -251,6 +409,17 @@ wr_bitmap_is_whole(const struct wr_bitmap *map, uint32_t *from)
     return true;
 }
 
+static bool
+is_marked(const struct wr_bitmap *map, uint32_t word)
+{
+    uint32_t index = word >> map->mark_shift;
+    if (map->mark_shift == 0)
+        return true;
+    uint64_t seen =
+        wr_load_relaxed(&map->marks[index / WR_WORD_BITS]); /* it is quiet */
+    return (seen >> index % WR_WORD_BITS & 1) != 0;
+}
+
 void
 wr_bitmap_check(const struct wr_bitmap *map)
 {
@@ -258,5 +427,7 @@ wr_bitmap_check(const struct wr_bitmap *map)
         uint64_t seen = wr_load_relaxed(&map->words[i]); /* it is quiet */
         WR_CHECK(
             (seen & ~whole_word(map, i)) == 0, "invariant 1 of bitmap broken");
+        WR_CHECK(
+            seen == 0 || is_marked(map, i), "invariant 5 of bitmap broken");
     }
 }

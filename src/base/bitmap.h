@@ -11,10 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { WR_MARK_WORDS = 16 };
+
 struct wr_bitmap {
     _Atomic uint64_t *words; /* dense: one bit a slot, set when free */
     uint32_t word_count;
     uint32_t slot_count;
+    uint32_t mark_shift; /* 2^this words have a mark; 0: there are few words */
+    _Atomic uint64_t marks[WR_MARK_WORDS];
 };
 
 /*
@@ -41,10 +45,15 @@ size_t wr_bitmap_meta_size(uint32_t slot_count);
 
 /*
  * Makes all slots free; 1 to 2^32 - 65 of them. `meta` is memory of
- * wr_bitmap_meta_size bytes, aligned to a word; the caller keeps it until the
- * last call on `map`.
+ * wr_bitmap_meta_size bytes, aligned to a word; the caller keeps it until every
+ * slot is home, and `map` for ever: the last steps of a give still set a mark
+ * there, if it is another's map by then too, where one too many does no harm.
  */
 void wr_bitmap_init(struct wr_bitmap *map, uint32_t slot_count, void *meta);
+
+/* There are no slots any more. Gives that are about to return may still set
+   marks. */
+void wr_bitmap_fini(struct wr_bitmap *map);
 
 /* The part of take that searches: where the guess is used up or was wrong. */
 bool wr_bitmap_search(
@@ -80,6 +89,16 @@ wr_bitmap_take(
     return wr_bitmap_search(map, hint, slot);
 }
 
+/* The same for the one thread that may, by a lock of the caller's. It takes the
+   marks of words without a free slot away, so that the next search passes over
+   them. */
+bool wr_bitmap_take_locked(
+    struct wr_bitmap *map, struct wr_bitmap_hint *hint, uint32_t *slot);
+
+/* There may be free slots where mark `index` stands. Behind the addition; nothing
+   of the map but its marks is looked at. */
+void wr_bitmap_mark(struct wr_bitmap *map, uint32_t index);
+
 /*
  * Gives back a slot that was taken, by any thread, which will look there first.
  * False if it was free: then the word is corrupt, and the caller must stop.
@@ -93,8 +112,11 @@ wr_bitmap_give(
     WR_ASSERT(slot < map->slot_count);
     uint32_t word = slot / WR_WORD_BITS;
     uint64_t bit = UINT64_C(1) << slot % WR_WORD_BITS;
+    uint32_t shift = map->mark_shift;
     uint64_t seen =
-        wr_add_seq(&map->words[word], bit); /* [slot] [sleep] [home] */
+        wr_add_seq(&map->words[word], bit); /* [slot] [sleep] [home] [mark] */
+    if (shift != 0)
+        wr_bitmap_mark(map, word >> shift);
     uint64_t others = hint->word == word ? hint->guess : 0;
     hint->word = word;
     hint->guess = others | bit;
@@ -121,6 +143,9 @@ wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot)
         &map->words[slot / WR_WORD_BITS]); /* who holds it sees it clear */
     return (seen >> slot % WR_WORD_BITS & 1) != 0;
 }
+
+/* Has every word searched again: after threads went without a trace (fork). */
+void wr_bitmap_mark_all(struct wr_bitmap *map);
 
 /* How many slots were free, word by word, while this call ran. */
 uint32_t wr_bitmap_free_count(const struct wr_bitmap *map);

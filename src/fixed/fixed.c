@@ -67,6 +67,14 @@ wr_fixed_init(struct wr_fixed *fixed, const struct wr_fixed_geometry *geometry,
     fixed->block_size = geometry->block_size;
 }
 
+void
+wr_fixed_fini(struct wr_fixed *fixed)
+{
+    wr_bitmap_fini(&fixed->map);
+    fixed->stride = 0;
+    fixed->block_size = 0;
+}
+
 uint64_t
 wr_fixed_free_bytes(const struct wr_fixed *fixed)
 {

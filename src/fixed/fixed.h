@@ -38,12 +38,23 @@ size_t wr_fixed_meta_size(const struct wr_fixed_geometry *geometry);
 void wr_fixed_init(struct wr_fixed *fixed,
     const struct wr_fixed_geometry *geometry, void *meta);
 
+/* The books go: there are no slots any more. As wr_bitmap_fini. */
+void wr_fixed_fini(struct wr_fixed *fixed);
+
 /* Takes one slot; as wr_bitmap_take. */
 static inline bool
 wr_fixed_take(
     struct wr_fixed *fixed, struct wr_bitmap_hint *hint, uint32_t *slot)
 {
     return wr_bitmap_take(&fixed->map, hint, slot);
+}
+
+/* The same under the one lock for it; as wr_bitmap_take_locked. */
+static inline bool
+wr_fixed_take_locked(
+    struct wr_fixed *fixed, struct wr_bitmap_hint *hint, uint32_t *slot)
+{
+    return wr_bitmap_take_locked(&fixed->map, hint, slot);
 }
 
 /* Gives one back; false if it was free. As wr_bitmap_give. */

@@ -7,13 +7,15 @@
 #include <criterion/parameterized.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SLOTS_MAX = 7168, THREADS = 8 };
 
 static _Atomic uint64_t words[SLOTS_MAX / WR_WORD_BITS];
 static bool out[SLOTS_MAX];
 
-static uint32_t geometries[] = { 1, 2, 63, 64, 65, 127, 128, 129, 1000, 7168 };
+static uint32_t geometries[] = { 1, 2, 63, 64, 65, 127, 128, 129, 1000, 4096,
+    4097, 7168 };
 
 #define EVERY_GEOMETRY(name)                                                   \
     ParameterizedTestParameters(bitmap, name)                                  \
@@ -727,7 +729,174 @@ Test(bitmap, after_threads_moved_batches_every_slot_is_there)
     no_leaks();
 }
 
+/* ---- Marks ------------------------------------------------------------- */
+
+static uint64_t
+marks_of(const struct wr_bitmap *map)
+{
+    return wr_load_relaxed(&map->marks[0]);
+}
+
+static void
+drain_locked(struct wr_bitmap *map)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    for (uint32_t i = 0; i < map->slot_count; i++)
+        cr_assert(wr_bitmap_take_locked(map, &hint, &slot));
+    cr_assert(not(wr_bitmap_take_locked(map, &hint, &slot)));
+}
+
+EVERY_GEOMETRY(take_locked_finds_the_only_free_slot_wherever_it_is)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    drain_locked(&map);
+
+    for (uint32_t i = 0; i < *slot_count; i++) {
+        struct wr_bitmap_hint giver = { 0 };
+        uint32_t slot;
+        cr_assert(wr_bitmap_give(&map, &giver, i));
+        wr_bitmap_check(&map);
+        cr_assert(wr_bitmap_take_locked(&map, &hint, &slot));
+        cr_assert(eq(u32, slot, i));
+        cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+        wr_bitmap_check(&map);
+    }
+}
+
+EVERY_GEOMETRY(take_finds_the_only_free_slot_when_lines_were_forgotten)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    drain_locked(&map);
+
+    for (uint32_t i = 0; i < *slot_count; i++) {
+        struct wr_bitmap_hint giver = { 0 };
+        struct wr_bitmap_hint taker = { .word = (i * 7) % map.word_count };
+        struct wr_batch batch = { UINT64_C(1) << i % 64, i / 64 };
+        uint32_t slot;
+        cr_assert(wr_bitmap_give_batch(&map, &giver, &batch));
+        cr_assert(wr_bitmap_take(&map, &taker, &slot));
+        cr_assert(eq(u32, slot, i));
+    }
+}
+
+Test(bitmap, a_search_that_finds_nothing_forgets_lines_under_the_lock_alone)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    cr_assert(eq(u64, marks_of(&map), UINT64_MAX));
+
+    (void)drain(&map, &hint);
+    cr_assert(eq(u64, marks_of(&map), UINT64_MAX));
+
+    cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+    cr_assert(zero(u64, marks_of(&map)));
+}
+
+Test(bitmap, a_give_marks_its_line_and_a_search_keeps_a_single_one)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    drain_locked(&map);
+
+    cr_assert(wr_bitmap_give(&map, &hint, 13 * 512));
+    cr_assert(eq(u64, marks_of(&map), UINT64_C(1) << 13));
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+    cr_assert(eq(u64, marks_of(&map), UINT64_C(1) << 13));
+
+    cr_assert(wr_bitmap_give(&map, &hint, 0));
+    cr_assert(eq(u64, marks_of(&map), UINT64_C(1) << 13 | 1));
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+    cr_assert(zero(u64, marks_of(&map)));
+}
+
+Test(bitmap, there_are_1024_marks_at_most)
+{
+    static const struct {
+        uint32_t words;
+        uint32_t shift;
+    } known[] = { { 1, 0 }, { 63, 0 }, { 64, 3 }, { 8192, 3 }, { 8193, 4 },
+        { 16384, 4 }, { 16385, 5 }, { 1 << 20, 10 } };
+    uint64_t *memory = calloc(1 << 20, sizeof(uint64_t));
+    cr_assert(ne(ptr, memory, NULL));
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        struct wr_bitmap map;
+        wr_bitmap_init(&map, known[i].words * WR_WORD_BITS, memory);
+        cr_assert(eq(u32, map.mark_shift, known[i].shift));
+    }
+    free(memory);
+}
+
+Test(bitmap, the_last_slot_of_a_large_map_is_found)
+{
+    enum { SLOTS = 8193 * 64 + 1 };
+    struct wr_bitmap map;
+    struct wr_bitmap_hint hint = { 0 };
+    uint64_t *memory = calloc(8194, sizeof(uint64_t));
+    cr_assert(ne(ptr, memory, NULL));
+    wr_bitmap_init(&map, SLOTS, memory);
+    memset(memory, 0, 8194 * sizeof(uint64_t));
+    uint32_t slot;
+    cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+    for (uint32_t i = 0; i <= (8193 >> 4) / 64; i++)
+        cr_assert(zero(u64, wr_load_relaxed(&map.marks[i])));
+
+    cr_assert(wr_bitmap_give(&map, &hint, SLOTS - 1));
+    hint = (struct wr_bitmap_hint){ 0 };
+    cr_assert(wr_bitmap_take(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, SLOTS - 1));
+    cr_assert(wr_bitmap_give(&map, &hint, SLOTS - 1));
+    cr_assert(wr_bitmap_take_locked(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, SLOTS - 1));
+    free(memory);
+}
+
+Test(bitmap, marks_without_words_do_no_harm)
+{
+    struct wr_bitmap map = new_map(4097);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    drain_locked(&map);
+    wr_store_relaxed(&map.marks[0], UINT64_MAX);
+    wr_store_relaxed(&map.marks[15], UINT64_MAX);
+    cr_assert(not(wr_bitmap_take(&map, &hint, &slot)));
+    cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+    wr_bitmap_check(&map);
+}
+
+Test(bitmap, mark_all_has_every_line_searched_again)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    drain_locked(&map);
+    wr_store_relaxed(&words[77], 4); /* a give that never came to its mark */
+    cr_assert(not(wr_bitmap_take_locked(&map, &hint, &slot)));
+
+    wr_bitmap_mark_all(&map);
+
+    cr_assert(eq(u64, marks_of(&map), UINT64_MAX));
+    cr_assert(wr_bitmap_take_locked(&map, &hint, &slot));
+    cr_assert(eq(u32, slot, 77 * 64 + 2));
+}
+
 /* ---- Misuse ------------------------------------------------------------ */
+
+Test(misuse, a_bitmap_with_a_free_slot_in_a_line_without_mark_aborts,
+    .signal = SIGABRT)
+{
+    struct wr_bitmap map = new_map(SLOTS_MAX);
+    expect_misuse("weir: invariant 5 of bitmap broken");
+    wr_bitmap_check(&map);
+
+    wr_store_relaxed(&map.marks[0], wr_low_bits(13));
+    wr_bitmap_check(&map);
+}
 
 Test(misuse, a_bitmap_with_a_bit_past_its_end_aborts, .signal = SIGABRT)
 {

@@ -6,6 +6,7 @@
 
 #include "base/bitmap.h"
 #include "cases.h"
+#include "platform/thread.h"
 
 enum { SLOTS = 2, SLOTS_MAX = WR_WORD_BITS, CELL = 8 };
 
@@ -78,6 +79,72 @@ take_and_give_twice(void)
         disown(slot);
         sim_expect(wr_bitmap_give(&map, &hint, slot));
     }
+}
+
+/* Two lines, of which one slot each is out and comes back; another thread says
+   meanwhile that there is none, again and again. */
+enum { MARKED_SLOTS = 4096, LINE_SLOTS = 8 * WR_WORD_BITS };
+
+static struct wr_mutex lock;
+
+static void
+prepare_marks(void)
+{
+    words = sim_memory_take(wr_bitmap_meta_size(MARKED_SLOTS), 64);
+    payload = sim_memory_take(SLOTS_MAX * CELL, 64);
+    wr_mutex_init(&lock);
+    wr_bitmap_init(&map, MARKED_SLOTS, words);
+    for (uint32_t i = 0; i < map.word_count; i++)
+        atomic_init(&words[i], 0);
+    atomic_init(&map.marks[0], 3);
+    sim_name(&words[0], "word 0");
+    sim_name(&words[LINE_SLOTS / WR_WORD_BITS], "word 8");
+    sim_name(&map.marks[0], "marks");
+}
+
+static void
+give_first_line(void)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    sim_expect(wr_bitmap_give(&map, &hint, 0));
+}
+
+static void
+give_second_line(void)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    struct wr_batch batch = { 1, LINE_SLOTS / WR_WORD_BITS };
+    sim_expect(wr_bitmap_give_batch(&map, &hint, &batch));
+}
+
+static void
+take_locked(void)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    wr_mutex_lock(&lock);
+    bool taken = wr_bitmap_take_locked(&map, &hint, &slot);
+    wr_mutex_unlock(&lock);
+    if (taken)
+        sim_expect(wr_bitmap_give(&map, &hint, slot));
+}
+
+static void
+take_locked_twice(void)
+{
+    take_locked();
+    take_locked();
+}
+
+static void
+both_are_found(void)
+{
+    struct wr_bitmap_hint hint = { 0 };
+    uint32_t slot;
+    wr_bitmap_check(&map);
+    sim_expect(wr_bitmap_take(&map, &hint, &slot));
+    sim_expect(wr_bitmap_take(&map, &hint, &slot));
+    sim_expect(!wr_bitmap_take(&map, &hint, &slot));
 }
 
 static void
@@ -160,6 +227,15 @@ const struct sim_case bitmap_cases[] = {
         .before = prepare,
         .threads = { take_batch_twice, take_batch, take_and_give_twice },
         .after = all_are_free,
+        .preemptions = 3,
+        .stales = 3,
+    },
+    {
+        .name = "bitmap_marks",
+        .claim = "no line with a free slot is forgotten",
+        .before = prepare_marks,
+        .threads = { give_first_line, give_second_line, take_locked_twice },
+        .after = both_are_found,
         .preemptions = 3,
         .stales = 3,
     },

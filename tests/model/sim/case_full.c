@@ -47,6 +47,23 @@ prepare_line(void)
     held = world_alloc(arena);
 }
 
+/* And the lines that are searched are those with marks: two, with a slot each. */
+static void
+prepare_marks(void)
+{
+    enum { SLOTS = 4096, WORD = 8 };
+    arena = world_create(SLOTS, 0);
+    struct wr_bitmap *map = &arena->fixed.map;
+    world_leave(arena, 1, 0);
+    atomic_init(&map->words[WORD], 1);
+    atomic_init(&arena->counts[WORD * WR_WORD_BITS], 0);
+    atomic_init(&map->marks[0], 3);
+    sim_name(&map->words[WORD], "word 8");
+    sim_name(&map->marks[0], "marks");
+    tokens = (struct sim_tokens){ .strong = true, .count = 1 };
+    held = world_alloc(arena);
+}
+
 /* Every thread has used another arena since. */
 static struct weir_arena *other;
 
@@ -109,6 +126,14 @@ static void
 prepare_excess(void)
 {
     prepare_held();
+    excess = false;
+    got = (struct weir_buf){ 0 };
+}
+
+static void
+prepare_excess_marks(void)
+{
+    prepare_marks();
     excess = false;
     got = (struct weir_buf){ 0 };
 }
@@ -231,6 +256,16 @@ const struct sim_case full_cases[] = {
         .stales = 2,
     },
     {
+        .name = "full_dry_marks",
+        .claim = "nor then where lines were forgotten",
+        .before = prepare_excess_marks,
+        .warm = world_warm,
+        .threads = { keep_and_borrow, give_held, ask },
+        .after = all_but_excess_is_home,
+        .preemptions = 2,
+        .stales = 2,
+    },
+    {
         .name = "full_exact",
         .claim = "nor may the exact search miss it",
         .before = prepare_held,
@@ -246,6 +281,16 @@ const struct sim_case full_cases[] = {
         .before = prepare_line,
         .warm = world_warm,
         .threads = { give_held, borrow_from_behind, borrow_exactly },
+        .after = all_is_home,
+        .preemptions = 2,
+        .stales = 2,
+    },
+    {
+        .name = "full_exact_marks",
+        .claim = "nor where it forgets lines",
+        .before = prepare_marks,
+        .warm = world_warm,
+        .threads = { give_held, borrow, borrow_exactly },
         .after = all_is_home,
         .preemptions = 2,
         .stales = 2,

@@ -300,7 +300,9 @@ prepare(void)
     sim_plain_write(shared, sizeof(*shared));
     payload = sim_memory_take((size_t)WORDS * PAYLOADS * CELL, 64);
     wr_mutex_init(&shared->lock);
-    map = (struct wr_bitmap){ shared->words, WORDS, SLOTS };
+    map = (struct wr_bitmap){
+        .words = shared->words, .word_count = WORDS, .slot_count = SLOTS
+    };
     hint = (struct wr_bitmap_hint){ 0 };
     shared->sweeper_hint = hint;
     for (uint32_t i = 0; i < SLOTS; i++)

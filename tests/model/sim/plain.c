@@ -36,7 +36,7 @@
 #include <string.h>
 
 enum {
-    POOL_SIZE = 256 * 1024,
+    POOL_SIZE = 512 * 1024,
     CELL_SIZE = 4,
     GAP = 64,        /* between pieces: whoever runs over the end is caught */
     PIECES_MAX = 128 /* taken in a run */
