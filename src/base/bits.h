@@ -24,7 +24,9 @@ wr_set_bit(uint64_t *word, uint64_t index)
 {
 #ifdef __x86_64__
     bool was_set; /* compilers forget what the instruction tells */
-    __asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was_set) : "r"(index));
+    uint64_t bits = *word;
+    __asm__("btsq %2, %0" : "+r"(bits), "=@ccc"(was_set) : "r"(index));
+    *word = bits;
     return was_set;
 #else
     uint64_t bit = UINT64_C(1) << index % WR_WORD_BITS;
