@@ -226,8 +226,8 @@ struct weir_buf {
  * WEIR_FULL is exact: at one moment during the call every block was out, or was
  * being taken or given back by a call still in progress; what threads keep at
  * hand is never a reason for it. Any thread. Finding a block is lock-free, but
- * for a thread's first call on an arena, and for one from which another thread
- * is just taking back what it keeps: they wait for a mutex. Finding none takes
+ * for a thread's first call on an arena, and while another thread finds that no
+ * block is free or takes back what threads keep: then it may wait for a mutex. Finding none takes
  * the mutex and takes back what threads keep; being told so again, until a block
  * comes home, is one load without WEIR_SPILL_FULL.
  */
@@ -650,9 +650,10 @@ WEIR_API void weir_thread_flush(void);
  * fork: the child may go on with every arena it inherited, as the only thread.
  * Blocks that were out at that instant, on whatever thread, are out in the
  * child, and so is one whose alloc had not yet returned. Of an arena in memory
- * that the two share only one may go on. Waiters that were queued belong to the parent: in the child they are
- * not queued any more and will never be granted; neither they nor an inherited
- * bell or libuv loop may be used there. The child of a vfork may call nothing.
+ * that the two share only one may go on. Waiters that were queued belong to the
+ * parent: in the child they are not queued any more and will never be granted;
+ * neither they nor an inherited bell or libuv loop may be used there. The child
+ * of a vfork may call nothing.
  */
 
 /*

@@ -40,14 +40,15 @@ enum wr_state {
  * only used again, so that a releaser may touch it after its block went home.
  */
 struct weir_arena {
-    /* Written at creation, read by every call. */
+    /* Written at creation, read by every call; but for the state and, at the end
+       of `fixed`, the marks of the bitmap. */
     uint8_t *base;
-    struct wr_fixed fixed;
     _Atomic uint64_t *counts; /* the weight of a slot that is out; 0: free */
     uint64_t serial;          /* no two arenas have the same; 0: unused */
     uint64_t owner;           /* of a handle of slot 0 */
     uint32_t id;              /* index in the directory */
     _Atomic uint32_t state;   /* enum wr_state */
+    struct wr_fixed fixed;
 
     /* Under the mutex, or written at creation. */
     struct wr_mutex mutex;

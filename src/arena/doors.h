@@ -60,6 +60,17 @@ wr_door_fill(const struct weir_arena *arena, struct wr_record *record,
     wr_record_count(record, WR_ALLOCS, 1);
 }
 
+/* How far from block `bit` of the top, its lowest, the one lies whose line is
+   asked for: nowhere, if that is not on top. A branch would be guessed wrong
+   where blocks come and go at random. */
+static inline size_t
+wr_door_ahead(const struct weir_arena *arena, uint64_t top, uint32_t bit)
+{
+    /* Beyond the last bit are those below the lowest, and not set. */
+    uint64_t is_there = top >> (bit + WR_AHEAD) % WR_WORD_BITS & 1;
+    return WR_AHEAD * arena->fixed.stride & -(size_t)is_there;
+}
+
 /* Fills `buf` with a block, whole and empty. Fails as weir_arena_alloc; `barge`
    overtakes waiters. */
 static inline enum weir_status
@@ -78,9 +89,7 @@ wr_door_take(
     if (!wr_cache_is_on(&record->cache))
         return wr_arena_take_swept(arena, slot, size, barge, buf);
     wr_door_fill(arena, record, slot, buf);
-    /* Beyond the last bit are those below the lowest, and not set. */
-    if ((top >> (bit + WR_AHEAD) % WR_WORD_BITS & 1) != 0)
-        wr_prefetch_write(buf->data + WR_AHEAD * arena->fixed.stride);
+    wr_prefetch_write(buf->data + wr_door_ahead(arena, top, bit));
     return WEIR_OK;
 }
 
@@ -104,7 +113,7 @@ wr_door_give(uint64_t owner, const uint8_t *data, uint64_t out)
 {
     struct wr_record *record = wr_recent.record;
     uint64_t slot = owner - wr_recent.owner; /* of another arena: too large */
-    if (slot / WR_WORD_BITS != wr_cache_word(&record->cache))
+    if (slot / WR_WORD_BITS != wr_cache_wide_word(&record->cache))
         return false;
     struct weir_arena *arena = wr_recent.arena;
     /* A word of the bitmap has 64 counts, also the last one. */
@@ -123,6 +132,10 @@ wr_door_give(uint64_t owner, const uint8_t *data, uint64_t out)
         wr_record_count(record, WR_RELEASES, 1);
     return true;
 }
+
+/* The same for a handle with all the weight, of the recent arena, whose word is
+   not on top. */
+bool wr_arena_give_below(uint64_t owner, const uint8_t *data);
 
 /* Counts the freeze of a handle that is not empty; false where that is not to be
    done here, but by wr_arena_count_freeze. */

@@ -26,7 +26,8 @@
  * Limits
  *   A block that another thread had taken, and whose alloc had not returned, is
  *   out in the child for ever. Bells are not made sound: the child may not use
- *   them.
+ *   them. A destroyed arena whose last block another thread was just giving home
+ *   stays mapped in the child.
  */
 
 #include "arena/arena.h"
@@ -73,8 +74,6 @@ recover_lost(struct weir_arena *arena)
             (void)wr_bitmap_give_batch(
                 &arena->fixed.map, &arena->shared.hint, &lost);
     }
-    (void)wr_and_relaxed(
-        &arena->state, ~(uint32_t)(WR_SEARCHING | WR_DRY)); /* alone */
 }
 
 /* What another thread had counted may be a step behind what it had done. The
@@ -114,6 +113,9 @@ begin_alone(struct weir_arena *arena)
     if (arena->serial != 0) {
         bool had_others = forget_threads(arena);
         wr_waiters_forget(arena);
+        /* Who gave a block under the mutex may not have looked around yet. */
+        (void)wr_and_relaxed(
+            &arena->state, ~(uint32_t)(WR_SEARCHING | WR_DRY)); /* alone */
         if (had_others) {
             recover_lost(arena);
             correct_counts(arena);

@@ -33,7 +33,7 @@
  *
  * Costs
  *   Full: one load while it lasts. The first: the mutex, a sweep if caches are
- *   on, a walk over the words. A thread without a record takes the mutex for
+ *   on, a walk over the words that have marks. A thread without a record takes the mutex for
  *   every call.
  */
 
@@ -227,6 +227,24 @@ wr_arena_give_rarely(
     } else {
         give_slot(arena, record, slot);
     }
+}
+
+bool
+wr_arena_give_below(uint64_t owner, const uint8_t *data)
+{
+    struct weir_arena *arena = wr_recent.arena;
+    struct wr_record *record = wr_recent.record;
+    uint64_t slot = owner - wr_recent.owner;
+    if (slot >= wr_recent.slot_count || record->serial != arena->serial)
+        return false;
+    _Atomic uint64_t *count = wr_arena_refs_at(arena, (uint32_t)slot);
+    if (wr_load_acquire(count) != WR_WEIGHT_WHOLE || /* [last] */
+        !wr_door_is_place(arena, slot, data))
+        return false;
+    wr_store_relaxed(count, 0); /* we are alone */
+    if (!wr_caches_give(arena, record, (uint32_t)slot))
+        give_slot(arena, record, (uint32_t)slot);
+    return true;
 }
 
 void

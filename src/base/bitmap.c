@@ -24,9 +24,9 @@
  *   memory is more likely to be in some cache, and in the tables of pages. If
  *   none of 64 is, it stays away until its search has come around.
  *
- *   Where a search found nothing before, it should not look again. With 4096 slots
- *   or more there are marks, at most 1024, each for as many words: eight, or
- *   more of a large map. A clear mark says that no slot there is free, but for one
+ *   Where a search found nothing before, it should not look again. From 64 words
+ *   on there are marks, at most 1024, each for as many words: eight, or more of a
+ *   large map. A clear mark says that no slot there is free, but for one
  *   whose give has not returned. A give sets a mark it finds clear, behind its bit.
  *   Marks are cleared only under a lock of the caller's, by a search that met no
  *   free slot at any of 64 marks: it clears these, looks at the words again, and
@@ -48,10 +48,10 @@
  *            What the last owner did in the slot happens before what the next
  *            owner does there. Instructions on other bits of the word may lie
  *            in between; by invariant 3 they keep the release sequence whole.
- *   [sleep]  wr_bitmap_give, seq  ->  find_word, seq
+ *   [sleep]  wr_bitmap_give, seq  ->  has_line_any, find_word_in, seq
  *            One half of going to sleep against giving back; the argument
  *            stands in arena/waiters.c.
- *   [mark]   wr_bitmap_give, seq  ->  has_line_any, seq
+ *   [mark]   wr_bitmap_give, seq  ->  has_line_any, find_word_in, seq
  *            find_or_forget, seq  ->  wr_bitmap_mark, seq
  *            wr_bitmap_mark, seq  ->  find_or_forget, seq
  *            Adding a bit and looking at the mark, clearing the mark and looking at
@@ -76,9 +76,9 @@
  *   that succeeded.
  *
  * Limits
- *   2^32 - 65 slots. A false from take says that each word was empty when this
- *   thread looked at it, not that all were empty at once: a slot given behind
- *   the search is missed. Who must not miss it says first that it searches
+ *   2^32 - 65 slots. A false from take says that each word was empty, or without a
+ *   mark, when this thread looked, not that all were empty at once: a slot given
+ *   behind the search is missed. Who must not miss it says first that it searches
  *   (arena/rare.c), or queues first and asks again (arena/waiters.c).
  *   Between a double give and the end of the program other threads may be
  *   handed slots that are out.
@@ -204,65 +204,73 @@ find_word_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
     return find_word_in(map, word, to, hint);
 }
 
-/* The same for the words of those marks that are in `marks`, of the 64 of index
-   `i`. */
+/* How many bits are set one after the other, from the lowest that is. */
+static uint32_t
+lowest_run(uint64_t bits)
+{
+    uint64_t behind = ~(bits >> wr_lowest_bit(bits));
+    return behind == 0 ? WR_WORD_BITS : wr_lowest_bit(behind);
+}
+
+/* The same for the words from `least` on of those marks that are in `marks`, of
+   the 64 of index `i`. Marks that follow one another are one range. */
 static bool
 find_word_marked(const struct wr_bitmap *map, uint32_t i, uint64_t marks,
-    struct wr_bitmap_hint *hint)
+    uint32_t least, struct wr_bitmap_hint *hint)
 {
-    uint32_t step = UINT32_C(1) << map->mark_shift;
-    for (; marks != 0; marks &= marks - 1) {
-        uint32_t index = i * WR_WORD_BITS + wr_lowest_bit(marks);
-        uint64_t from = (uint64_t)index << map->mark_shift;
-        if (from >= map->word_count)
+    while (marks != 0) {
+        uint32_t lowest = wr_lowest_bit(marks);
+        uint32_t run = lowest_run(marks);
+        uint64_t from = (uint64_t)(i * WR_WORD_BITS + lowest)
+                        << map->mark_shift;
+        uint64_t to = from + ((uint64_t)run << map->mark_shift);
+        if (from < least)
+            from = least;
+        if (to > map->word_count)
+            to = map->word_count;
+        if (from >= to)
             return false; /* marks without words */
-        uint32_t rest = map->word_count - (uint32_t)from;
-        uint32_t to = (uint32_t)from + (rest < step ? rest : step);
-        if (find_word_between(map, (uint32_t)from, to, hint))
+        if (find_word_between(map, (uint32_t)from, (uint32_t)to, hint))
             return true;
+        marks &= ~(wr_low_bits(run) << lowest);
     }
     return false;
 }
 
-/* The same for all marks from `from` up to `to`, and up to 63 more. */
+/* The same for all words from `from` up to `to`, and some more: up to the last
+   of 64 marks. */
 static bool
-find_mark_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
-    struct wr_bitmap_hint *hint)
+find_word_marked_between(const struct wr_bitmap *map, uint32_t from,
+    uint32_t to, struct wr_bitmap_hint *hint)
 {
-    uint32_t mark = from;
-    while (mark < to) {
-        uint32_t i = mark / WR_WORD_BITS;
+    uint32_t mark = from >> map->mark_shift;
+    uint32_t last = (to - 1) >> map->mark_shift;
+    uint64_t behind = UINT64_MAX << mark % WR_WORD_BITS;
+    for (uint32_t i = mark / WR_WORD_BITS; i <= last / WR_WORD_BITS; i++) {
         uint64_t seen =
             wr_load_relaxed(&map->marks[i]); /* who must know asks again */
-        if (find_word_marked(
-                map, i, seen & UINT64_MAX << mark % WR_WORD_BITS, hint))
+        if (find_word_marked(map, i, seen & behind, from, hint))
             return true;
-        mark = (i + 1) * WR_WORD_BITS;
+        behind = UINT64_MAX;
     }
     return false;
 }
 
-/* The same for all words, once around from the hint's; marked ones, from the
-   next mark on. */
+/* The same for all words, once around from the hint's. */
 static bool
 find_word(const struct wr_bitmap *map, struct wr_bitmap_hint *hint)
 {
     uint32_t start = hint->word;
-    if (map->mark_shift == 0) {
-        if (find_word_between(map, start, map->word_count, hint))
+    if (map->mark_shift != 0) {
+        if (find_word_marked_between(map, start, map->word_count, hint))
             return true;
         hint->home &= ~WR_AWAY;
-        return find_word_between(map, 0, start, hint);
+        return find_word_marked_between(map, 0, start + 1, hint);
     }
-    uint32_t mark = start >> map->mark_shift;
-    uint32_t next = (mark + 1) << map->mark_shift;
-    uint32_t marks = ((map->word_count - 1) >> map->mark_shift) + 1;
-    if (find_word_between(map, start,
-            next < map->word_count ? next : map->word_count, hint) ||
-        find_mark_between(map, mark + 1, marks, hint))
+    if (find_word_between(map, start, map->word_count, hint))
         return true;
     hint->home &= ~WR_AWAY;
-    return find_mark_between(map, 0, mark + 1, hint);
+    return find_word_between(map, 0, start, hint);
 }
 
 /* Takes a whole word of the first at home. If there is none it is not tried again
@@ -308,12 +316,12 @@ find_or_forget(struct wr_bitmap *map, uint32_t i, struct wr_bitmap_hint *hint)
 {
     _Atomic uint64_t *marks = &map->marks[i];
     uint64_t seen = wr_load_seq(marks); /* [mark] */
-    if (find_word_marked(map, i, seen, hint))
+    if (find_word_marked(map, i, seen, 0, hint))
         return true;
     if ((seen & (seen - 1)) == 0)
         return false; /* a single one is sooner looked at than forgotten */
     (void)wr_and_seq(marks, ~seen); /* [mark] */
-    if (!find_word_marked(map, i, seen, hint))
+    if (!find_word_marked(map, i, seen, 0, hint))
         return false;
     (void)wr_or_relaxed(marks, seen); /* the lock orders it */
     return true;

@@ -219,12 +219,12 @@ wr_cache_give(
     uint32_t word = slot / WR_WORD_BITS;
     uint64_t bit = UINT64_C(1) << slot % WR_WORD_BITS;
     uint64_t seen;
+    uint32_t place;
     *spilled = (struct wr_batch){ 0 };
-    uint32_t place = find_below(cache, word);
     if (word == wr_cache_word(cache)) {
         seen = wr_cache_top(cache);
         set_top(cache, word, seen | bit);
-    } else if (place < cache->depth) {
+    } else if ((place = find_below(cache, word)) < cache->depth) {
         _Atomic uint64_t *below = &cache->below[place];
         seen = wr_load_relaxed(below);       /* only the owner writes it */
         wr_store_relaxed(below, seen | bit); /* wr_cache_end orders it */

@@ -64,6 +64,14 @@ wr_cache_word(const struct wr_thread_cache *cache)
     return wr_load_relaxed(&cache->word); /* [sweep] decides */
 }
 
+/* The same for comparing with any number of 64 bits: WR_NO_WORD is one that no
+   word's number is, however far off. */
+static inline uint64_t
+wr_cache_wide_word(const struct wr_thread_cache *cache)
+{
+    return (uint64_t)(int64_t)(int32_t)wr_cache_word(cache);
+}
+
 /* Half an operation: the new top. wr_cache_is_on is the other half. */
 static inline void
 wr_cache_set_top(struct wr_thread_cache *cache, uint64_t top)

@@ -10,9 +10,9 @@
 
 /* Equal slots, each `block_size` bytes at a multiple of `stride`. */
 struct wr_fixed {
-    struct wr_bitmap map;
     size_t stride;
     size_t block_size;
+    struct wr_bitmap map;
 };
 
 /* How the slots lie. */

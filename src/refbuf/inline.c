@@ -22,7 +22,8 @@ _Static_assert(sizeof(struct weir_slice) == 24 &&
                    offsetof(struct weir_slice, word) == 8 &&
                    offsetof(struct weir_slice, owner) == 16,
     "programs have compiled this in");
-_Static_assert(WR_KIND_SHIFT == 32, "the length is the lower half");
+_Static_assert(WR_KIND_SHIFT == 32 && WR_WEIGHT_SHIFT == 36,
+    "programs have compiled this in");
 
 extern inline const void *weir_buf_data(const struct weir_buf *buf);
 extern inline size_t weir_buf_len(const struct weir_buf *buf);

@@ -29,7 +29,7 @@
  *
  * Edges
  *   [last]  give_weight, acq_rel  ->  give_weight, acq_rel
- *           give_weight, acq_rel  ->  wr_refs_is_sole, wr_refs_drop, acquire
+ *           give_weight, acq_rel  ->  wr_refs_is_sole, wr_door_give, acquire
  *           All that other handles' owners read happens before the last one
  *           sends the block home, or writes into it.
  *
@@ -38,10 +38,11 @@
  *   what it returns says how much was out before it.
  *
  * Costs
- *   divide: none, or a locked add in 1 of 60. drop: none for the only handle;
- *   else one locked subtraction. Handles that one thread drops one after the
- *   other take one subtraction less than they are, in whatever order: what the
- *   last one left is the weight of the only one that remains.
+ *   divide: none for the first 60, then a locked add in 1 of 37. drop: none for
+ *   the only handle; else one locked subtraction. Handles of a block that one
+ *   thread drops one after the other, in whatever order and with no other block's
+ *   in between, take one subtraction less than they are: what the last one left
+ *   is the weight of the only one that remains.
  *
  * Limits
  *   What is seen of misuse: giving back more than is out, and giving back into
@@ -247,6 +248,8 @@ drop_other(uint64_t word, uint64_t owner)
 void
 wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
 {
+    if (wr_word_is_whole_block(word) && wr_arena_give_below(owner, data))
+        return;
     if (wr_word_kind(word) != WR_BLOCK)
         drop_other(word, owner);
     else

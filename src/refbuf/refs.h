@@ -38,7 +38,8 @@ wr_refs_divide(uint64_t *word, uint64_t owner)
 /* A second handle's word without a change of the first one's. */
 uint64_t wr_refs_add(uint64_t word, uint64_t owner);
 
-/* The part of drop for whatever is not the only handle of an arena's block. */
+/* The part of drop for whatever is not the only handle of a block whose word is
+   on top of the thread's cache. */
 void wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data);
 
 /* Gives the weight of a handle back; whoever gives the last sends the memory

@@ -881,6 +881,40 @@ Test(misuse, a_handle_with_a_made_up_owner_aborts, .signal = SIGABRT)
     weir_buf_drop(&buf);
 }
 
+/* So far off that its word's number would be WR_NO_WORD, if that had 32 bits. */
+#define NO_WORDS_SLOT ((uint64_t)WR_NO_WORD * WR_WORD_BITS)
+
+Test(misuse, a_handle_of_no_word_aborts_where_the_cache_is_empty,
+    .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    weir_thread_flush();
+    expect_misuse("weir: arena 'test': block *: *but the arena has no such "
+                  "block");
+
+    buf.owner += NO_WORDS_SLOT;
+    weir_buf_drop(&buf);
+}
+
+static void *
+drop_of_no_word(void *user)
+{
+    weir_buf_drop(user);
+    return NULL;
+}
+
+Test(misuse, and_on_a_thread_that_has_none, .signal = SIGABRT)
+{
+    struct weir_arena *arena = open_arena(64, 70);
+    struct weir_buf buf = take(arena);
+    expect_misuse("weir: arena 'test': block *: *but the arena has no such "
+                  "block");
+
+    buf.owner += NO_WORDS_SLOT;
+    join_thread(start_thread(drop_of_no_word, &buf));
+}
+
 Test(misuse, a_handle_of_no_kind_aborts, .signal = SIGABRT)
 {
     struct weir_arena *arena = open_arena(64, 70);

@@ -116,6 +116,28 @@ take_the_rest_and_drop_all(void)
     weir_arena_destroy(&arena);
 }
 
+/* Another thread had given it and not yet looked around. */
+static void
+take_what_nobody_told_of(void)
+{
+    struct weir_buf buf;
+    NEED(weir_arena_alloc(arena, 0, &buf) == WEIR_OK);
+}
+
+Test(fork, a_child_finds_a_block_whose_giver_had_not_looked_around)
+{
+    arena = open_arena(64, COUNT);
+    for (size_t i = 0; i < COUNT; i++)
+        out[i] = take(arena);
+    cr_assert(eq(int, ask(arena), WEIR_FULL));
+    wr_store_relaxed(&arena->counts[7], 0);
+    struct wr_bitmap_hint hint = { 0 };
+    cr_assert(wr_fixed_give(&arena->fixed, &hint, 7));
+    cr_assert(eq(int, ask(arena), WEIR_FULL), "the flag is there");
+
+    expect_good_child(take_what_nobody_told_of);
+}
+
 Test(fork, a_child_has_all_blocks_that_were_not_out)
 {
     begin();
