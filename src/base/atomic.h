@@ -46,6 +46,9 @@ void wr_note_write(const volatile void *object);
 #define wr_add_seq(object, value)                                              \
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_add_explicit((object), (value), memory_order_seq_cst))
+#define wr_sub_relaxed(object, value)                                          \
+    (WR_COUNT_LOCKED(object),                                                  \
+        atomic_fetch_sub_explicit((object), (value), memory_order_relaxed))
 #define wr_sub_acq_rel(object, value)                                          \
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_sub_explicit((object), (value), memory_order_acq_rel))

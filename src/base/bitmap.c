@@ -204,14 +204,6 @@ find_word_between(const struct wr_bitmap *map, uint32_t from, uint32_t to,
     return find_word_in(map, word, to, hint);
 }
 
-/* How many bits are set one after the other, from the lowest that is. */
-static uint32_t
-lowest_run(uint64_t bits)
-{
-    uint64_t behind = ~(bits >> wr_lowest_bit(bits));
-    return behind == 0 ? WR_WORD_BITS : wr_lowest_bit(behind);
-}
-
 /* The same for the words from `least` on of those marks that are in `marks`, of
    the 64 of index `i`. Marks that follow one another are one range. */
 static bool
@@ -220,7 +212,7 @@ find_word_marked(const struct wr_bitmap *map, uint32_t i, uint64_t marks,
 {
     while (marks != 0) {
         uint32_t lowest = wr_lowest_bit(marks);
-        uint32_t run = lowest_run(marks);
+        uint32_t run = wr_lowest_run(marks);
         uint64_t from = (uint64_t)(i * WR_WORD_BITS + lowest)
                         << map->mark_shift;
         uint64_t to = from + ((uint64_t)run << map->mark_shift);

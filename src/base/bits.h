@@ -18,6 +18,23 @@ wr_lowest_bit(uint64_t word)
     return (uint32_t)__builtin_ctzll(word);
 }
 
+/* The index of the highest set bit; `word` is not 0. */
+static inline uint32_t
+wr_highest_bit(uint64_t word)
+{
+    return 63 - (uint32_t)__builtin_clzll(word);
+}
+
+/* How many bits are set one after the other, from the lowest that is; `word` is
+   not 0. */
+static inline uint32_t
+wr_lowest_run(uint64_t word)
+{
+    if (word == UINT64_MAX)
+        return WR_WORD_BITS;
+    return wr_lowest_bit(~(word >> wr_lowest_bit(word)));
+}
+
 /* Sets bit `index` % 64; true if it was set. */
 static inline bool
 wr_set_bit(uint64_t *word, uint64_t index)

@@ -67,8 +67,8 @@ wr_word_is_whole_block(uint64_t word)
 static inline bool
 wr_word_is_whole_bytes(uint64_t word)
 {
-    uint64_t none = (uint64_t)WR_WHOLE_BLOCK << WR_KIND_SHIFT;
-    return word - none - 1 < UINT32_MAX;
+    uint64_t no_bytes = (uint64_t)WR_WHOLE_BLOCK << WR_KIND_SHIFT;
+    return word - no_bytes - 1 < UINT32_MAX;
 }
 
 static inline uint32_t

@@ -33,6 +33,12 @@ weir_status_name(enum weir_status status)
         return "WEIR_UNSUPPORTED";
     case WEIR_SYSTEM:
         return "WEIR_SYSTEM";
+    case WEIR_FOREIGN:
+        return "WEIR_FOREIGN";
+    case WEIR_ALREADY_RELEASED:
+        return "WEIR_ALREADY_RELEASED";
+    case WEIR_SIZE_MISMATCH:
+        return "WEIR_SIZE_MISMATCH";
     }
     return "not a weir_status";
 }

@@ -145,6 +145,37 @@ wr_pages_map(
 }
 
 bool
+wr_pages_reserve(size_t size, size_t align, struct wr_region *region)
+{
+    WR_ASSERT(size > 0 && wr_is_power_of_two(align));
+    struct wr_region made;
+    if (wr_round_up_overflows(size, wr_page_size(), &size)) {
+        errno = ENOMEM;
+        return false;
+    }
+    if (align < wr_page_size())
+        align = wr_page_size();
+    if (!reserve(size, align, &made))
+        return false;
+    void *got = mmap(made.base, made.size, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (got == MAP_FAILED) { /* in place, so the reserve is as it was */
+        int why = errno;
+        wr_pages_unmap(&made);
+        errno = why;
+        return false;
+    }
+    *region = made;
+    return true;
+}
+
+bool
+wr_pages_discard(void *base, size_t size)
+{
+    return madvise(base, size, MADV_DONTNEED) == 0;
+}
+
+bool
 wr_pages_prefault(const struct wr_region *region)
 {
     if (madvise(region->base, region->size, MADV_POPULATE_WRITE) == 0)

@@ -34,6 +34,14 @@ enum { WR_HUGE_PAGE_SIZE = 2 << 20 };
 bool wr_pages_map(size_t size, size_t align, enum wr_page_kind kind,
     struct wr_region *region);
 
+/* The same without a promise that there is memory for it all: pages are found when
+   they are touched. */
+bool wr_pages_reserve(size_t size, size_t align, struct wr_region *region);
+
+/* Gives the memory of whole pages to the system; they are zeroed when they are
+   touched again. False: it does not take them; they are locked, perhaps. */
+bool wr_pages_discard(void *base, size_t size);
+
 /* Touches every page, so that none faults later. False: errno says why. */
 bool wr_pages_prefault(const struct wr_region *region);
 

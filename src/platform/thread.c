@@ -108,13 +108,20 @@ wr_thread_at_fork(
 bool
 wr_thread_at_exit(void (*at_exit)(void *))
 {
-    static pthread_key_t key;
-    static void (*made_for)(void *);
+    static struct {
+        pthread_key_t key;
+        void (*made_for)(void *);
+    } keys[WR_AT_EXIT_MAX];
+    unsigned i = 0;
     wr_mutex_lock(&mutex);
-    if (made_for == NULL && pthread_key_create(&key, at_exit) == 0)
-        made_for = at_exit;
-    bool can = made_for != NULL;
-    WR_ASSERT(!can || made_for == at_exit);
+    while (i < WR_AT_EXIT_MAX - 1 && keys[i].made_for != NULL &&
+           keys[i].made_for != at_exit)
+        i++;
+    WR_ASSERT(keys[i].made_for == NULL || keys[i].made_for == at_exit);
+    if (keys[i].made_for == NULL &&
+        pthread_key_create(&keys[i].key, at_exit) == 0)
+        keys[i].made_for = at_exit;
+    bool can = keys[i].made_for != NULL;
     wr_mutex_unlock(&mutex);
-    return can && pthread_setspecific(key, &key) == 0; /* any but NULL */
+    return can && pthread_setspecific(keys[i].key, keys) == 0; /* not NULL */
 }

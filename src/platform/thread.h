@@ -38,9 +38,10 @@ bool wr_thread_at_fork(
 
 /*
  * Has `at_exit` run when the calling thread ends, with other destructors of
- * thread-specific data before and behind it. The same function on every call.
+ * thread-specific data before and behind it. WR_AT_EXIT_MAX functions at most.
  * False: the system has no key left; it will not run.
  */
+enum { WR_AT_EXIT_MAX = 2 };
 bool wr_thread_at_exit(void (*at_exit)(void *));
 
 #endif

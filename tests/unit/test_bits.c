@@ -83,6 +83,36 @@ Test(bits, rounding_up_gives_the_next_multiple)
     cr_assert(eq(sz, rounded, 7));
 }
 
+Test(bits, highest_bit_is_the_last_that_is_set)
+{
+    for (uint32_t i = 0; i < 64; i++) {
+        cr_assert(eq(u32, wr_highest_bit(UINT64_C(1) << i), i));
+        cr_assert(eq(u32, wr_highest_bit(wr_low_bits(i + 1)), i));
+    }
+}
+
+Test(bits, lowest_run_ends_at_the_first_gap)
+{
+    cr_assert(eq(u32, wr_lowest_run(UINT64_MAX), 64));
+    cr_assert(eq(u32, wr_lowest_run(1), 1));
+    cr_assert(eq(u32, wr_lowest_run(0xb7), 3));
+    cr_assert(eq(u32, wr_lowest_run(0xf0), 4));
+    cr_assert(eq(u32, wr_lowest_run(UINT64_C(7) << 61), 3));
+    cr_assert(eq(u32, wr_lowest_run(UINT64_C(1) << 63), 1));
+    cr_assert(eq(u32, wr_lowest_run(UINT64_MAX << 1), 63));
+}
+
+Test(bits, set_bit_tells_what_was_there)
+{
+    uint64_t word = 4;
+    cr_assert(wr_set_bit(&word, 2));
+    cr_assert(eq(u64, word, 4));
+    cr_assert(not(wr_set_bit(&word, 0)));
+    cr_assert(not(wr_set_bit(&word, 64 + 63)));
+    cr_assert(eq(u64, word, UINT64_C(1) << 63 | 5));
+    cr_assert(wr_set_bit(&word, 63));
+}
+
 Test(bits, rounding_up_past_the_largest_size_is_reported)
 {
     size_t rounded = 5;

@@ -296,6 +296,115 @@ Test(pages, wished_huge_pages_never_fail_for_want_of_them)
     cr_assert(not(is_mapped(was.mapping, was.mapping_size)));
 }
 
+/* ---- Reserving --------------------------------------------------------- */
+
+Test(pages, a_reserve_is_zeroed_aligned_and_can_be_written_to_both_ends)
+{
+    size_t page = wr_page_size();
+    static const size_t sizes[] = { 1, 4095, 4096, 4097, 100000 };
+
+    for (size_t align = 1; align <= (size_t)2 << 20; align *= 8)
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            struct wr_region region = { 0 };
+            cr_assert(wr_pages_reserve(sizes[i], align, &region));
+            cr_assert(eq(sz, (uintptr_t)region.base % align, 0));
+            cr_assert(ge(sz, region.size, sizes[i]));
+            cr_assert(lt(sz, region.size, sizes[i] + page));
+            cr_assert(eq(sz, region.size % page, 0));
+            cr_assert(eq(sz, resident_pages(&region), 0));
+            expect_zeroed(&region);
+            memset(region.base, 0xff, region.size);
+            wr_pages_unmap(&region);
+        }
+}
+
+Test(pages, both_ends_of_a_reserve_are_guarded)
+{
+    static const size_t aligns[] = { 64, 4096, 2 << 20 };
+
+    for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
+        struct wr_region region;
+        cr_assert(wr_pages_reserve(10000, aligns[i], &region));
+        const char *first = region.base;
+        const char *end = first + region.size;
+        cr_assert(is_readable(first));
+        cr_assert(is_readable(end - 1));
+        cr_assert(is_mapped(first - 1, 1));
+        cr_assert(is_mapped(end, 1));
+        cr_assert(not(is_readable(first - 1)));
+        cr_assert(not(is_readable(end)));
+        struct wr_region was = region;
+        wr_pages_unmap(&region);
+        cr_assert(not(is_mapped(was.mapping, was.mapping_size)));
+        cr_assert(zero(ptr, region.base));
+    }
+}
+
+Test(pages, more_can_be_reserved_than_there_is_memory)
+{
+    struct wr_region region;
+    size_t size = (size_t)1 << 40;
+
+    cr_assert(wr_pages_reserve(size, 2 << 20, &region));
+
+    char *bytes = region.base;
+    bytes[0] = 1;
+    bytes[size / 2] = 2;
+    bytes[size - 1] = 3;
+    cr_assert(eq(chr, bytes[size / 2], 2));
+    wr_pages_unmap(&region);
+}
+
+static void
+expect_no_reserve(size_t size, size_t align)
+{
+    struct wr_region region = { .size = 7 };
+    errno = 0;
+
+    bool reserved = wr_pages_reserve(size, align, &region);
+    int why = errno;
+
+    cr_assert(not(reserved));
+    cr_assert(eq(int, why, ENOMEM));
+    cr_assert(eq(sz, region.size, 7));
+    cr_assert(zero(ptr, region.base));
+}
+
+Test(pages, a_reserve_that_cannot_be_is_refused)
+{
+    size_t page = wr_page_size();
+    long before = mapped_pages();
+
+    expect_no_reserve(SIZE_MAX, 64);
+    expect_no_reserve(SIZE_MAX - page + 1, 64);
+    expect_no_reserve(SIZE_MAX - 4 * page + 1, 64);
+    expect_no_reserve(SIZE_MAX - (2 << 20), 2 << 20);
+    expect_no_reserve(SIZE_MAX / 2, (size_t)1 << 63);
+    expect_no_reserve((size_t)1 << 60, 64);
+
+    if (!under_asan())
+        cr_assert(eq(long, mapped_pages(), before));
+}
+
+Test(pages, what_is_discarded_is_not_resident_and_zero_when_touched)
+{
+    struct wr_region region;
+    size_t page = wr_page_size();
+    cr_assert(wr_pages_reserve(16 * page, 64, &region));
+    unsigned char *bytes = region.base;
+    memset(bytes, 0xff, region.size);
+    cr_assert(eq(sz, resident_pages(&region), 16));
+
+    wr_pages_discard(bytes + 4 * page, 8 * page);
+
+    cr_assert(eq(sz, resident_pages(&region), 8));
+    for (size_t i = 0; i < region.size; i += 64) {
+        bool kept = i < 4 * page || i >= 12 * page;
+        cr_assert(eq(int, bytes[i], kept ? 0xff : 0));
+    }
+    wr_pages_unmap(&region);
+}
+
 Test(misuse, unmapping_what_was_never_mapped_aborts, .signal = SIGABRT)
 {
     struct wr_region region = { .mapping = (void *)1, .mapping_size = 4096 };

@@ -86,6 +86,32 @@ Test(thread, at_exit_runs_on_the_thread_that_ends)
     cr_assert(ne(int, pthread_equal(ended, thread), 0));
 }
 
+static int other_ends;
+
+static void
+on_other_end(void *unused)
+{
+    (void)unused;
+    other_ends++;
+}
+
+static void *
+ask_for_two(void *unused)
+{
+    (void)unused;
+    cr_assert(wr_thread_at_exit(on_end));
+    cr_assert(wr_thread_at_exit(on_other_end));
+    return NULL;
+}
+
+Test(thread, two_functions_at_exit_run_once_each)
+{
+    on_thread(ask_for_two, NULL);
+
+    cr_assert(eq(int, ends, 1));
+    cr_assert(eq(int, other_ends, 1));
+}
+
 static void *
 ask_twice(void *unused)
 {
@@ -268,16 +294,17 @@ Test(misuse, an_unlock_that_fails_aborts, .signal = SIGABRT)
 
 #ifndef NDEBUG
 static void
-on_other_end(void *unused)
+on_third_end(void *unused)
 {
     (void)unused;
 }
 
-Test(misuse, a_second_function_at_exit_aborts, .signal = SIGABRT)
+Test(misuse, a_third_function_at_exit_aborts, .signal = SIGABRT)
 {
     cr_assert(wr_thread_at_exit(on_end));
+    cr_assert(wr_thread_at_exit(on_other_end));
     expect_misuse("weir: assertion failed: *at_exit");
 
-    (void)wr_thread_at_exit(on_other_end);
+    (void)wr_thread_at_exit(on_third_end);
 }
 #endif
