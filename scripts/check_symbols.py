@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """check_symbols.py BUILD: the names of the libraries in BUILD/src.
 
-A shared library exports just what its header declares with WEIR_API, no more
+A shared library exports just what its headers declare with WEIR_API, no more
 and no less, and a static one has no global name but with weir_ or wr_.
 """
 import re
@@ -23,14 +23,21 @@ def symbols(library, *options):
     return {f[2].split("@")[0] for f in fields if len(f) == 3 and f[1] != "A"}
 
 
+def headers_of(library):
+    name = library.stem.removeprefix("lib").removeprefix("weir_")
+    return ["weir.h", "heap.h"] if name == "weir" else [name + ".h"]
+
+
 def check_shared(library):
-    header = library.stem.removeprefix("lib").removeprefix("weir_") + ".h"
-    text = (ROOT / "include/weir" / header).read_text()
+    headers = headers_of(library)
+    text = "".join((ROOT / "include/weir" / header).read_text()
+                   for header in headers)
     declared = set(DECLARED.findall(COMMENT.sub("", text)))
     exported = symbols(library, "-D")
-    return ([f"{name} is exported and not in {header}"
+    where = " or ".join(headers)
+    return ([f"{name} is exported and not in {where}"
              for name in sorted(exported - declared)] +
-            [f"{name} is in {header} and not exported"
+            [f"{name} is in {where} and not exported"
              for name in sorted(declared - exported)])
 
 

@@ -74,7 +74,10 @@ enum weir_status {
     WEIR_TIMED_OUT,    /* the wait took too long */
     WEIR_INVALID,      /* this configuration cannot be built */
     WEIR_UNSUPPORTED,  /* this system, or this kind of memory, cannot do it */
-    WEIR_SYSTEM        /* the system refused; errno says why */
+    WEIR_SYSTEM,       /* the system refused; errno says why */
+    WEIR_FOREIGN,      /* no block of this heap starts there */
+    WEIR_ALREADY_RELEASED, /* a block was there, or could be */
+    WEIR_SIZE_MISMATCH     /* not what was asked for; nothing was released */
 };
 
 /* The name of `status` as it is written in C, such as "WEIR_FULL". */

@@ -55,6 +55,9 @@ weir_uv_error(enum weir_status status)
     case WEIR_TIMED_OUT:
         return UV_ETIMEDOUT;
     case WEIR_INVALID:
+    case WEIR_FOREIGN:
+    case WEIR_ALREADY_RELEASED:
+    case WEIR_SIZE_MISMATCH:
         return UV_EINVAL;
     case WEIR_UNSUPPORTED:
         return UV_ENOTSUP;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The shortest journey through the library, from C and, as it is, from C++. */
 
+#include <weir/heap.h>
 #include <weir/weir.h>
 
 #include <stdio.h>
@@ -28,6 +29,10 @@ main(void)
         return 1;
     weir_slice_release(&slice);
     weir_arena_destroy(&arena);
+
+    void *memory = weir_alloc(70000);
+    if (memory == NULL || weir_release(memory) != WEIR_OK)
+        return 1;
 
     printf("weir %s\n", weir_version());
     return 0;

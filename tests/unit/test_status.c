@@ -19,6 +19,9 @@ Test(status, every_status_has_its_name_in_c)
         [WEIR_INVALID] = "WEIR_INVALID",
         [WEIR_UNSUPPORTED] = "WEIR_UNSUPPORTED",
         [WEIR_SYSTEM] = "WEIR_SYSTEM",
+        [WEIR_FOREIGN] = "WEIR_FOREIGN",
+        [WEIR_ALREADY_RELEASED] = "WEIR_ALREADY_RELEASED",
+        [WEIR_SIZE_MISMATCH] = "WEIR_SIZE_MISMATCH",
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -28,7 +31,7 @@ Test(status, every_status_has_its_name_in_c)
 
 Test(status, a_number_that_is_none_has_a_name_too)
 {
-    enum weir_status none = (enum weir_status)(WEIR_SYSTEM + 1);
+    enum weir_status none = (enum weir_status)(WEIR_SIZE_MISMATCH + 1);
 
     expect_text(weir_status_name(none), "not a weir_status");
 }

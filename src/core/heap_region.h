@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* heap_region: a heap's address space, page by page. */
+#ifndef WR_HEAP_REGION_H
+#define WR_HEAP_REGION_H
+
+#include "core/runs.h"
+#include "platform/pages.h"
+#include "platform/thread.h"
+#include "weir/heap.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wr_span;
+
+enum {
+    WR_PAGE_SHIFT = 16,     /* a page of the heap is 64 KiB */
+    WR_PAGE_SLOTS = 1024,   /* blocks that start in a page, at most */
+    WR_PAGE_WORDS = 16,     /* and words of their bits */
+    WR_PAGES_MAX = 1 << 22, /* of a heap: slots are numbers of 32 bits */
+    WR_REGIONS_MAX = 1024
+};
+
+#define WR_PAGE_BYTES ((size_t)1 << WR_PAGE_SHIFT)
+
+/*
+ * What a page belongs to. 0: nothing ever. WR_ENTRY_GONE: nothing now. Else the
+ * lower 8 bits are WR_ENTRY_LARGE for the first page of a large block, or a class
+ * plus 1 for a page of a span, whose first page is in the others. Written by who
+ * takes the page or is about to give it back; a release reads it without a lock,
+ * since the entry of a block that is out does not change.
+ */
+enum { WR_ENTRY_SHIFT = 8, WR_ENTRY_GONE = 254, WR_ENTRY_LARGE = 255 };
+
+struct wr_heap_region {
+    uint8_t *base;
+    size_t bytes;
+    uint32_t page_count;
+    uint32_t first_page;       /* the number of its first in the heap: from 1 */
+    _Atomic uint32_t *entries; /* one a page */
+    _Atomic uint32_t *sizes;   /* WR_PAGE_SLOTS a page: of blocks that are out
+                                  what was asked for, else 0 */
+    uint64_t *words;       /* WR_PAGE_WORDS a page; under the class's lock */
+    struct wr_span *spans; /* one a page */
+    uint64_t *larges;      /* one a page: what was asked for */
+
+    struct wr_mutex lock;
+    struct wr_runs runs;
+    uint64_t *young; /* free pages that are resident, a bit each: since the */
+    uint64_t *old;   /* last tick, and since before */
+    uint64_t large_live;
+    uint64_t large_bytes;
+
+    struct wr_region mapping;
+    struct wr_region books; /* this too */
+};
+
+/* Adds a region with a run of `pages`. The heap's lock is held. */
+enum weir_status wr_heap_add_region(struct weir_heap *heap, size_t pages);
+
+/* The region that `memory` points into, or that has the page; NULL: none. */
+struct wr_heap_region *wr_heap_region_at(
+    const struct weir_heap *heap, const void *memory);
+struct wr_heap_region *wr_heap_region_of(
+    const struct weir_heap *heap, uint32_t page);
+
+struct wr_pages {
+    struct wr_heap_region *region;
+    uint32_t page; /* the first; the region's own number */
+    bool is_zero;  /* they were not touched since the system gave them */
+};
+
+/* Takes pages that follow one another, from whatever region has them. */
+bool wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
+    struct wr_pages *pages);
+
+/* Gives all that were taken together back. */
+void wr_heap_give_pages(struct weir_heap *heap, struct wr_heap_region *region,
+    uint32_t page, uint32_t count);
+
+/* Makes a run longer or shorter where it is. The region's lock is held. */
+bool wr_heap_resize_run(struct weir_heap *heap, struct wr_heap_region *region,
+    uint32_t page, uint32_t count);
+
+/* False: so many pages more would be too many. */
+bool wr_heap_may_take(const struct weir_heap *heap, size_t pages);
+
+/* Gives pages that are free for long to the system, if the time has come; or all
+   that are free. */
+void wr_heap_tick(struct weir_heap *heap);
+void wr_heap_discard(struct weir_heap *heap);
+
+void wr_heap_unmap_regions(struct weir_heap *heap);
+
+#endif
