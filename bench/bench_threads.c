@@ -285,8 +285,9 @@ gather(void)
     crowds[CACHED].arena = bench_arena(BLOCKS, BLOCK, WEIR_PREFAULT);
     crowds[UNCACHED].arena =
         bench_arena(BLOCKS, BLOCK, WEIR_PREFAULT | WEIR_NO_CACHE);
-    crowds[POOL].peer = (struct bench_peer){ "a pool with a mutex", pool_alloc,
-        pool_release, NULL };
+    crowds[POOL].peer = (struct bench_peer){ .name = "a pool with a mutex",
+        .alloc = pool_alloc,
+        .release = pool_release };
     for (size_t i = 0; i < BENCH_PEER_COUNT; i++)
         crowds[PEERS + i].peer = bench_peers()[i];
     for (size_t i = 0; i < ALL; i++)

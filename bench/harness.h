@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BENCH_CASES_MAX = 96, BENCH_THREADS_MAX = 8 };
+enum { BENCH_CASES_MAX = 128, BENCH_THREADS_MAX = 8 };
 
 enum bench_clock {
     BENCH_WALL, /* of the first thread */
@@ -67,6 +67,7 @@ struct bench_fact {
 struct bench_peer {
     const char *name;
     void *(*alloc)(size_t size);
+    void *(*alloc_aligned)(size_t align, size_t size);
     void (*release)(void *memory);
     const char *skipped; /* why it is not there. NULL: it is */
 };

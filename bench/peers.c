@@ -19,6 +19,7 @@
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,9 +67,16 @@ find(void *library, const char *symbol, void *function)
     return found != NULL;
 }
 
+/* What a library calls its functions. */
+struct symbols {
+    const char *alloc;
+    const char *alloc_aligned;
+    const char *release;
+};
+
 /* Loads peer `i`; NULL, and the reason in the peer, if that cannot be. */
 static void *
-load(size_t i, const char *file, const char *alloc, const char *release)
+load(size_t i, const char *file, const struct symbols *symbols)
 {
     struct bench_peer *peer = &peers[i];
     if (sanitized()) {
@@ -78,8 +86,9 @@ load(size_t i, const char *file, const char *alloc, const char *release)
     void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
     if (!library)
         peer->skipped = strdup(dlerror());
-    else if (!find(library, alloc, &peer->alloc) ||
-             !find(library, release, &peer->release))
+    else if (!find(library, symbols->alloc, &peer->alloc) ||
+             !find(library, symbols->alloc_aligned, &peer->alloc_aligned) ||
+             !find(library, symbols->release, &peer->release))
         peer->skipped = "the library lacks a function";
     return peer->skipped ? NULL : library;
 }
@@ -89,7 +98,8 @@ load_mimalloc(size_t i, char *name)
 {
     int (*version)(void) = NULL;
     snprintf(name, NAME_SIZE, "mimalloc");
-    void *library = load(i, "libmimalloc.so.2.0", "mi_malloc", "mi_free");
+    void *library = load(i, "libmimalloc.so.2.0",
+        &(struct symbols){ "mi_malloc", "mi_memalign", "mi_free" });
     if (library && find(library, "mi_version", &version))
         snprintf(name, NAME_SIZE, "mimalloc %d.%d.%d", version() / 100,
             version() / 10 % 10, version() % 10);
@@ -102,7 +112,8 @@ load_jemalloc(size_t i, char *name)
     const char *version = "";
     size_t size = sizeof(version);
     snprintf(name, NAME_SIZE, "jemalloc");
-    void *library = load(i, "libjemalloc.so.2", "malloc", "free");
+    void *library = load(i, "libjemalloc.so.2",
+        &(struct symbols){ "malloc", "memalign", "free" });
     if (library && find(library, "mallctl", &control) &&
         control("version", &version, &size, NULL, 0) == 0)
         snprintf(name, NAME_SIZE, "jemalloc %.*s", (int)strcspn(version, "-"),
@@ -117,7 +128,8 @@ load_tcmalloc(size_t i, char *name)
     int minor = 0;
     const char *patch = "";
     snprintf(name, NAME_SIZE, "tcmalloc");
-    void *library = load(i, "libtcmalloc_minimal.so.4", "tc_malloc", "tc_free");
+    void *library = load(i, "libtcmalloc_minimal.so.4",
+        &(struct symbols){ "tc_malloc", "tc_memalign", "tc_free" });
     if (!library || !find(library, "tc_version", &version))
         return;
     version(&major, &minor, &patch);
@@ -130,6 +142,7 @@ bench_peers_load(void)
     for (size_t i = 0; i < BENCH_PEER_COUNT; i++)
         peers[i].name = peer_names[i];
     peers[0].alloc = malloc;
+    peers[0].alloc_aligned = memalign;
     peers[0].release = free;
     snprintf(peer_names[0], NAME_SIZE, "glibc %s", gnu_get_libc_version());
     load_mimalloc(1, peer_names[1]);
