@@ -342,16 +342,6 @@ wr_bitmap_mark(struct wr_bitmap *map, uint32_t index)
         (void)wr_or_seq(marks, mark); /* [mark] */
 }
 
-/* The lowest `most` bits that are set. */
-static uint64_t
-lowest_bits(uint64_t mask, uint32_t most)
-{
-    uint64_t rest = mask;
-    for (uint32_t i = 0; i < most && rest != 0; i++)
-        rest &= rest - 1;
-    return mask & ~rest;
-}
-
 bool
 wr_bitmap_take_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
     uint32_t most, struct wr_batch *batch)
@@ -361,7 +351,8 @@ wr_bitmap_take_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
         return true;
     while (find_word(map, hint)) {
         uint64_t seen = hint->guess;
-        uint64_t mask = most == WR_WORD_BITS ? seen : lowest_bits(seen, most);
+        uint64_t mask =
+            most == WR_WORD_BITS ? seen : wr_lowest_bits(seen, most);
         hint->guess = 0;
         if (wr_cas_acquire(
                 &map->words[hint->word], &seen, seen & ~mask)) { /* [slot] */

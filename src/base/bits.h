@@ -35,6 +35,16 @@ wr_lowest_run(uint64_t word)
     return wr_lowest_bit(~(word >> wr_lowest_bit(word)));
 }
 
+/* The lowest `most` of the bits that are set. */
+static inline uint64_t
+wr_lowest_bits(uint64_t word, uint32_t most)
+{
+    uint64_t rest = word;
+    for (uint32_t i = 0; i < most && rest != 0; i++)
+        rest &= rest - 1;
+    return word & ~rest;
+}
+
 /* Sets bit `index` % 64; true if it was set. */
 static inline bool
 wr_set_bit(uint64_t *word, uint64_t index)

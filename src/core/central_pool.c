@@ -191,16 +191,6 @@ wr_central_trim(struct weir_heap *heap)
 
 /* ---- Batches ----------------------------------------------------------- */
 
-/* The lowest `most` bits that are set. */
-static uint64_t
-lowest_bits(uint64_t mask, uint32_t most)
-{
-    uint64_t rest = mask;
-    for (uint32_t i = 0; i < most && rest != 0; i++)
-        rest &= rest - 1;
-    return mask & ~rest;
-}
-
 /* Takes from the first span of the list, which has free blocks. */
 static void
 take_from_first(struct weir_heap *heap, struct wr_central *central,
@@ -213,7 +203,7 @@ take_from_first(struct weir_heap *heap, struct wr_central *central,
     uint64_t *words = &region->words[(size_t)page * WR_PAGE_WORDS];
     while (words[span->hint] == 0)
         span->hint++;
-    batch->mask = lowest_bits(words[span->hint], most);
+    batch->mask = wr_lowest_bits(words[span->hint], most);
     batch->word = number * WR_PAGE_WORDS + span->hint;
     words[span->hint] &= ~batch->mask;
     if (span->free == span->count)
