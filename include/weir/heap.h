@@ -14,9 +14,11 @@
  * Blocks are aligned to 64 bytes. Any thread may release what any other one
  * allocated. What threads keep at hand is never a reason to be out of memory.
  *
- * Nothing here may be called from a signal handler, nor in the child of a fork
- * of a process with several threads. A heap keeps the address space of its regions
- * until it ends: at most 1024 of them, and 256 GiB in all.
+ * Nothing here may be called from a signal handler. After a fork the child may go on
+ * with every heap, as the only thread; what other threads had out stays out, and
+ * so may a block that one of them was just taking or releasing. A heap keeps the
+ * address space of its regions until it ends: at most 1024 of them, and 256 GiB
+ * in all.
  */
 #ifndef WEIR_HEAP_H
 #define WEIR_HEAP_H

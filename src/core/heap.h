@@ -9,6 +9,7 @@
  *     central_pool.c  spans of equal blocks, a lock for each class
  *     heap_region.c   address space, page by page, and when it goes back
  *     heap_life.c     heaps are made, and end
+ *     heap_fork.c     heaps in a child
  *     heap_calls.c    what else can be done with a heap and its blocks
  *     heap_stats.c    a heap in numbers, and whether it is sound
  *
@@ -137,9 +138,21 @@ void *wr_heap_alloc_failed(enum weir_status status);
 /* The heap of weir_alloc, made by the first call. NULL: errno says why. */
 struct weir_heap *wr_heap_default(void);
 
-/* Keeps heaps from ending, and says whether this one is there. */
+/* Keeps heaps from ending and being made, and says whether this one is there. */
 void wr_heaps_lock(void);
 void wr_heaps_unlock(void);
 bool wr_heaps_have(const struct weir_heap *heap, uint64_t serial);
+
+/* All there are. */
+struct weir_heap *wr_heaps_first(void);
+
+/* The same for the first use of the default heap; taken before all others. */
+void wr_heap_lock_default(void);
+void wr_heap_unlock_default(void);
+
+/* ---- heap_fork.c ---- */
+
+/* Has fork keep heaps sound. The lock of all heaps is held. False: no memory. */
+bool wr_heap_fork_prepare(void);
 
 #endif

@@ -53,6 +53,12 @@ wr_heaps_unlock(void)
     wr_mutex_unlock(&lock);
 }
 
+struct weir_heap *
+wr_heaps_first(void)
+{
+    return heaps;
+}
+
 bool
 wr_heaps_have(const struct weir_heap *heap, uint64_t serial)
 {
@@ -145,16 +151,21 @@ configure(struct weir_heap *heap, const struct weir_heap_config *config)
         wr_mutex_init(&heap->centrals[i].lock);
 }
 
-static void
+/* False: no memory. */
+static bool
 publish(struct weir_heap *heap)
 {
     wr_mutex_lock(&lock);
-    heap->serial = ++serials;
-    heap->next = heaps;
-    if (heaps != NULL)
-        heaps->previous = heap;
-    heaps = heap;
+    bool can = wr_heap_fork_prepare();
+    if (can) {
+        heap->serial = ++serials;
+        heap->next = heaps;
+        if (heaps != NULL)
+            heaps->previous = heap;
+        heaps = heap;
+    }
     wr_mutex_unlock(&lock);
+    return can;
 }
 
 static void
@@ -199,14 +210,12 @@ weir_heap_create_sized(const struct weir_heap_config *config,
     struct weir_heap *made = mapping.base;
     made->mapping = mapping;
     configure(made, &known);
-    enum weir_status status = wr_heap_add_region(made, 1);
-    if (status != WEIR_OK) {
+    if (wr_heap_add_region(made, 1) != WEIR_OK || !publish(made)) {
         int why = errno;
         unmap(made);
         errno = why;
         return WEIR_SYSTEM;
     }
-    publish(made);
     *heap = made;
     return WEIR_OK;
 }
@@ -245,4 +254,16 @@ weir_heap_default(void)
         wr_store_release(&the_default, heap); /* [default] */
     wr_mutex_unlock(&default_lock);
     return heap;
+}
+
+void
+wr_heap_lock_default(void)
+{
+    wr_mutex_lock(&default_lock);
+}
+
+void
+wr_heap_unlock_default(void)
+{
+    wr_mutex_unlock(&default_lock);
 }

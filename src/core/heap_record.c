@@ -222,6 +222,43 @@ end_record(struct wr_heap_record *record)
     wr_mutex_unlock(&spare_lock);
 }
 
+void
+wr_heap_lock_spare(void)
+{
+    wr_mutex_lock(&spare_lock);
+}
+
+void
+wr_heap_unlock_spare(void)
+{
+    wr_mutex_unlock(&spare_lock);
+}
+
+static bool
+is_mine(const struct wr_heap_record *record)
+{
+    const struct wr_heap_record *own = mine;
+    while (own != NULL && own != record)
+        own = own->next_mine;
+    return own != NULL;
+}
+
+void
+wr_heap_forget_threads(struct weir_heap *heap)
+{
+    struct wr_heap_record *record = heap->records;
+    while (record != NULL) {
+        struct wr_heap_record *next = record->next;
+        if (!is_mine(record)) {
+            unlink_record(heap, record);
+            record->serial = 0;
+            record->next_mine = spare;
+            spare = record;
+        }
+        record = next;
+    }
+}
+
 static void
 thread_ends(void *unused)
 {

@@ -53,6 +53,12 @@ void wr_heap_clear_shelf(struct wr_shelf *shelf);
 void wr_heap_flush_record(
     struct weir_heap *heap, struct wr_heap_record *record);
 
+/* Only the calling thread is left: the others' records are to spare. Every lock is
+   held. */
+void wr_heap_forget_threads(struct weir_heap *heap);
+void wr_heap_lock_spare(void);
+void wr_heap_unlock_spare(void);
+
 /* The same for all threads; their caches are off. The heap's lock is held. */
 void wr_heap_sweep(struct weir_heap *heap);
 

@@ -69,14 +69,19 @@ wr_thread_yield(unsigned round)
 /* Of wr_thread_at_exit; held while somebody forks. */
 static struct wr_mutex mutex = WR_MUTEX_INITIAL;
 
-static void (*caller_before)(void);
-static void (*caller_in_parent)(void);
-static void (*caller_in_child)(void);
+/* In the order in which they came, and in which their locks are taken. */
+static struct {
+    void (*before)(void);
+    void (*in_parent)(void);
+    void (*in_child)(void);
+} forkers[WR_AT_FORK_MAX];
+static unsigned forker_count;
 
 static void
 before_fork(void)
 {
-    caller_before();
+    for (unsigned i = 0; i < forker_count; i++)
+        forkers[i].before();
     wr_mutex_lock(&mutex);
 }
 
@@ -84,25 +89,35 @@ static void
 after_fork_in_parent(void)
 {
     wr_mutex_unlock(&mutex);
-    caller_in_parent();
+    for (unsigned i = forker_count; i > 0; i--)
+        forkers[i - 1].in_parent();
 }
 
 static void
 after_fork_in_child(void)
 {
     wr_mutex_unlock(&mutex);
-    caller_in_child();
+    for (unsigned i = forker_count; i > 0; i--)
+        forkers[i - 1].in_child();
 }
 
 bool
 wr_thread_at_fork(
     void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
 {
-    caller_before = before;
-    caller_in_parent = in_parent;
-    caller_in_child = in_child;
-    return pthread_atfork(
-               before_fork, after_fork_in_parent, after_fork_in_child) == 0;
+    wr_mutex_lock(&mutex);
+    WR_ASSERT(forker_count < WR_AT_FORK_MAX);
+    bool can =
+        forker_count > 0 || pthread_atfork(before_fork, after_fork_in_parent,
+                                after_fork_in_child) == 0;
+    if (can) {
+        forkers[forker_count].before = before;
+        forkers[forker_count].in_parent = in_parent;
+        forkers[forker_count].in_child = in_child;
+        forker_count++;
+    }
+    wr_mutex_unlock(&mutex);
+    return can;
 }
 
 bool

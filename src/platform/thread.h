@@ -32,7 +32,9 @@ bool wr_mutex_try_lock(struct wr_mutex *mutex);
 void wr_thread_yield(unsigned round);
 
 /* Has these run by whoever forks: before, and after it in the parent and in the
-   child. Once. False: no memory. */
+   child; `before` behind those of earlier calls. WR_AT_FORK_MAX calls at most; none
+   while somebody forks. False: no memory. */
+enum { WR_AT_FORK_MAX = 2 };
 bool wr_thread_at_fork(
     void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
