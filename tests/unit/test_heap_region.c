@@ -271,8 +271,11 @@ Test(heap_region, what_is_used_again_and_again_stays_resident)
 {
     struct weir_heap *heap = open_forgetful(60000, 0);
 
-    for (int i = 0; i < 20; i++)
-        let_go(heap, memset(get(heap, 8 * MIB), 1, 8 * MIB));
+    for (int i = 0; i < 20; i++) {
+        void *block = get(heap, 8 * MIB);
+        memset(block, 1, 8 * MIB);
+        let_go(heap, block);
+    }
 
     cr_assert(ge(u64, numbers_of(heap).bytes_resident, 8 * MIB));
     cr_assert(le(u64, numbers_of(heap).bytes_resident, 9 * MIB));
