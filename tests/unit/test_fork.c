@@ -1,44 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "arena/arena.h"
 
+#include "support/child.h"
 #include "support/unit.h"
 #include "support/waiting.h"
 
-#include <sys/wait.h>
-
 enum { COUNT = 300, OUT = 10, SLEEPERS = 3 };
-
-void __gcov_dump(void) __attribute__((weak));
-
-/* ---- Children ---------------------------------------------------------- */
-
-/* In a child: what must be true, or it ends with `line`. */
-static void
-need(bool truth, int line)
-{
-    if (truth)
-        return;
-    (void)fprintf(stderr, "fork: line %d in the child\n", line);
-    _exit(1);
-}
-
-#define NEED(truth) need((truth), __LINE__)
-
-static void
-expect_good_child(void (*run)(void))
-{
-    pid_t child = fork();
-    cr_assert(ge(int, child, 0));
-    if (child == 0) {
-        run();
-        if (__gcov_dump != NULL)
-            __gcov_dump();
-        _exit(0);
-    }
-    int how = 0;
-    cr_assert(eq(int, waitpid(child, &how, 0), child));
-    cr_assert(eq(int, how, 0));
-}
 
 /* ---- A parent with threads --------------------------------------------- */
 

@@ -1,48 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/heap.h"
 
+#include "support/child.h"
 #include "support/heap.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { CHILDREN = 100, BUSY = 3, PATIENCE = 20 };
-
-void __gcov_dump(void) __attribute__((weak));
-
-/* ---- Children ---------------------------------------------------------- */
-
-/* In a child: what must be true, or it ends with `line`. */
-static void
-need(bool truth, int line)
-{
-    if (truth)
-        return;
-    (void)fprintf(stderr, "heap_fork: line %d in the child\n", line);
-    _exit(1);
-}
-
-#define NEED(truth) need((truth), __LINE__)
-
-/* A child that hangs is ended by the alarm. */
-static void
-expect_good_child(void (*run)(void))
-{
-    pid_t child = fork();
-    cr_assert(ge(int, child, 0));
-    if (child == 0) {
-        (void)alarm(PATIENCE);
-        run();
-        if (__gcov_dump != NULL)
-            __gcov_dump();
-        _exit(0);
-    }
-    int how = 0;
-    cr_assert(eq(int, waitpid(child, &how, 0), child));
-    cr_assert(zero(int, how));
-}
+enum { CHILDREN = 100, BUSY = 3 };
 
 static struct weir_heap *heap;
 
