@@ -108,10 +108,10 @@ WEIR_API enum weir_status weir_heap_release_sized(
     struct weir_heap *heap, void *memory, size_t size);
 
 /*
- * Makes a block hold `size` bytes where it is, more or fewer than before. False
- * starts as in release; WEIR_NO_ROOM: not here, and nothing changed. Blocks up
- * to 1 MiB grow to what their class holds, larger ones into free pages behind
- * them.
+ * Makes a block hold `size` bytes where it is, more or fewer than before.
+ * WEIR_NO_ROOM: not here; WEIR_INVALID: 0 bytes; the others as release. Then
+ * nothing changed. Blocks up to 1 MiB grow to what their class holds, larger ones
+ * into free pages behind them.
  */
 WEIR_API WEIR_NODISCARD enum weir_status weir_heap_resize(
     struct weir_heap *heap, void *memory, size_t size);

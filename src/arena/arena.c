@@ -49,6 +49,7 @@
 
 #include "arena/caches.h"
 #include "base/check.h"
+#include "base/config.h"
 #include "platform/fence.h"
 
 #include <errno.h>
@@ -79,16 +80,8 @@ static bool
 adopt(const struct weir_arena_config *config, size_t config_size,
     struct weir_arena_config *known)
 {
-    *known = (struct weir_arena_config){ 0 };
-    if (config == NULL)
-        return true;
-    size_t size = config_size < sizeof(*known) ? config_size : sizeof(*known);
-    memcpy(known, config, size);
-    const unsigned char *bytes = (const unsigned char *)config;
-    for (size_t i = size; i < config_size; i++)
-        if (bytes[i] != 0)
-            return false;
-    return known->layout == WEIR_FIXED &&
+    return wr_config_adopt(known, sizeof(*known), config, config_size) &&
+           known->layout == WEIR_FIXED &&
            (unsigned)known->pages <= WEIR_PAGES_HUGE &&
            (known->flags & ~(unsigned)KNOWN_FLAGS) == 0;
 }
@@ -117,20 +110,10 @@ is_valid_memory(const struct weir_arena_config *config)
            (config->flags & (WEIR_PREFAULT | WEIR_LOCK)) == 0;
 }
 
-/* Printable ASCII: it stands in lines of messages and in metrics. */
-static bool
-is_valid_name(const char *name)
-{
-    size_t len = 0;
-    while (name[len] >= ' ' && name[len] <= '~' && len < WEIR_NAME_SIZE)
-        len++;
-    return len < WEIR_NAME_SIZE && name[len] == '\0';
-}
-
 static bool
 is_valid(const struct weir_arena_config *config)
 {
-    return is_valid_name(config->name) &&
+    return wr_config_is_name(config->name) &&
            wr_is_power_of_two(config->block_align) &&
            config->block_align <= ALIGN_MAX &&
            (config->bytes == 0) != (config->block_count == 0) &&

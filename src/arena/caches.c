@@ -175,14 +175,6 @@ wr_caches_sweep(struct weir_arena *arena)
     arena->sweeps++;
 }
 
-static uint32_t
-clamp(uint32_t number, uint32_t least, uint32_t most)
-{
-    if (number < least)
-        return least;
-    return number < most ? number : most;
-}
-
 void
 wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
 {
@@ -193,8 +185,8 @@ wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
         return;
     wr_cache_clear(&record->cache);
     uint32_t share = wr_arena_slot_count(arena) / arena->record_count;
-    wr_cache_turn_on(&record->cache, clamp(share / 2, 1, WR_WORD_BITS),
-        clamp(share / 8, 1, WR_WORD_BITS));
+    wr_cache_turn_on(&record->cache, wr_clamp(share / 2, 1, WR_WORD_BITS),
+        wr_clamp(share / 8, 1, WR_WORD_BITS));
     arena->caches_on++;
 }
 

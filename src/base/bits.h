@@ -76,6 +76,15 @@ wr_low_bits(uint32_t count)
     return UINT64_MAX >> (WR_WORD_BITS - count);
 }
 
+/* `number`, or whichever of the two bounds it lies beyond. */
+static inline uint32_t
+wr_clamp(size_t number, uint32_t least, uint32_t most)
+{
+    if (number < least)
+        return least;
+    return number < most ? (uint32_t)number : most;
+}
+
 static inline bool
 wr_is_power_of_two(size_t value)
 {

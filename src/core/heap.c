@@ -41,7 +41,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 
-_Static_assert(sizeof(struct wr_heap_record) < 16384, "a thread's memory");
+_Static_assert(sizeof(struct wr_heap_record) <= 10 * 1024 + 64, "Costs");
 
 /*
  * The address of a block of the top. That of the block released last is

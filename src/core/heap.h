@@ -130,6 +130,8 @@ enum weir_status wr_heap_large_resize(
 /* What it can hold. */
 size_t wr_heap_large_usable(const struct wr_place *place);
 
+/* ---- heap_calls.c ---- */
+
 /* Sets errno; returns NULL. */
 void *wr_heap_alloc_failed(enum weir_status status);
 

@@ -18,6 +18,7 @@
 #include "core/heap.h"
 
 #include "base/check.h"
+#include "base/config.h"
 #include "platform/clock.h"
 #include "platform/fence.h"
 
@@ -78,23 +79,6 @@ wr_heap_fail(const struct weir_heap *heap, const char *what)
 
 /* ---- Configuration ----------------------------------------------------- */
 
-/* Copies what the caller knows; false if it has something this library does not
-   know. */
-static bool
-adopt(const struct weir_heap_config *config, size_t size,
-    struct weir_heap_config *known)
-{
-    *known = (struct weir_heap_config){ 0 };
-    if (config == NULL)
-        return true;
-    const char *bytes = (const char *)config;
-    for (size_t i = sizeof(*known); i < size; i++)
-        if (bytes[i] != 0)
-            return false;
-    memcpy(known, config, size < sizeof(*known) ? size : sizeof(*known));
-    return true;
-}
-
 static void
 set_defaults(struct weir_heap_config *config)
 {
@@ -113,19 +97,10 @@ set_defaults(struct weir_heap_config *config)
 }
 
 static bool
-is_name(const char *name)
-{
-    size_t length = 0;
-    for (; length < WEIR_NAME_SIZE && name[length] != '\0'; length++)
-        if (name[length] < ' ' || name[length] > '~')
-            return false;
-    return length < WEIR_NAME_SIZE;
-}
-
-static bool
 is_valid(const struct weir_heap_config *config)
 {
-    return is_name(config->name) && config->region_bytes <= REGION_MAX &&
+    return wr_config_is_name(config->name) &&
+           config->region_bytes <= REGION_MAX &&
            config->bytes_max >= WR_PAGE_BYTES;
 }
 
@@ -199,7 +174,7 @@ weir_heap_create_sized(const struct weir_heap_config *config,
 {
     struct weir_heap_config known;
     struct wr_region mapping;
-    if (!adopt(config, config_size, &known))
+    if (!wr_config_adopt(&known, sizeof(known), config, config_size))
         return WEIR_UNSUPPORTED;
     set_defaults(&known);
     if (!is_valid(&known))

@@ -19,9 +19,7 @@
 
 #include "base/check.h"
 
-#include <errno.h>
-
-enum { CALLS_A_TICK = 256, TRIES_MAX = 3, CREDIT = 2048 };
+enum { TRIES_MAX = 3 };
 
 /* ---- A shelf ----------------------------------------------------------- */
 
@@ -107,7 +105,7 @@ static void
 count_call(struct weir_heap *heap, struct wr_heap_record *record)
 {
     if (--record->until_tick == 0) {
-        record->until_tick = CALLS_A_TICK;
+        record->until_tick = WR_HEAP_TICK;
         wr_heap_tick(heap);
     }
 }
@@ -118,7 +116,7 @@ earn(struct weir_heap *heap, struct wr_heap_record *record)
 {
     if (!heap->is_cached || --record->credit != 0)
         return;
-    record->credit = CREDIT;
+    record->credit = WR_HEAP_CREDIT;
     if (!wr_mutex_try_lock(&heap->lock))
         return;
     wr_heap_turn_on(heap, record);

@@ -26,7 +26,7 @@
  *   Those of core/thread_cache.c.
  *
  * Costs
- *   9 KiB for each thread and heap. Finding a record of another heap than the
+ *   10 KiB for each thread and heap. Finding a record of another heap than the
  *   last: a walk over the thread's.
  *
  * Limits
@@ -39,8 +39,6 @@
 
 #include "base/check.h"
 #include "platform/fence.h"
-
-enum { CREDIT = 2048, FIRST_TICK = 256 };
 
 #define TLS __thread __attribute__((tls_model("initial-exec")))
 
@@ -83,14 +81,6 @@ wr_heap_clear_shelf(struct wr_shelf *shelf)
     shelf->last_bit = WR_WORD_BITS;
 }
 
-static uint32_t
-clamp(size_t number, uint32_t least, uint32_t most)
-{
-    if (number < least)
-        return least;
-    return number < most ? (uint32_t)number : most;
-}
-
 void
 wr_heap_turn_on(const struct weir_heap *heap, struct wr_heap_record *record)
 {
@@ -102,8 +92,8 @@ wr_heap_turn_on(const struct weir_heap *heap, struct wr_heap_record *record)
         wr_heap_clear_shelf(shelf);
         if (heap->is_cached)
             wr_cache_turn_on(&shelf->cache,
-                clamp(heap->refill_bytes / size, 1, WR_WORD_BITS),
-                clamp(heap->cache_bytes / size / 4, 0, WR_WORD_BITS));
+                wr_clamp(heap->refill_bytes / size, 1, WR_WORD_BITS),
+                wr_clamp(heap->cache_bytes / size / 4, 0, WR_WORD_BITS));
     }
 }
 
@@ -120,8 +110,8 @@ empty(struct weir_heap *heap, uint32_t class, const struct wr_shelf *shelf)
     return top.mask;
 }
 
-void
-wr_heap_flush_record(struct weir_heap *heap, struct wr_heap_record *record)
+static void
+flush(struct weir_heap *heap, struct wr_heap_record *record)
 {
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
         struct wr_shelf *shelf = &record->shelves[class];
@@ -306,8 +296,8 @@ attach(struct weir_heap *heap, struct wr_heap_record *record)
     record->heap = heap;
     record->region = heap->regions[0];
     record->serial = heap->serial;
-    record->credit = CREDIT;
-    record->until_tick = FIRST_TICK;
+    record->credit = WR_HEAP_CREDIT;
+    record->until_tick = WR_HEAP_TICK;
     wr_mutex_lock(&heap->lock);
     link_record(heap, record);
     wr_heap_turn_on(heap, record);
@@ -368,6 +358,6 @@ weir_heap_flush(struct weir_heap *heap)
     if (record == NULL)
         return;
     wr_mutex_lock(&heap->lock);
-    wr_heap_flush_record(heap, record);
+    flush(heap, record);
     wr_mutex_unlock(&heap->lock);
 }

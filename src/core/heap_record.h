@@ -11,6 +11,10 @@
 
 struct wr_heap_region;
 
+/* Calls past its caches until a thread has them again, and of the central pool
+   until it looks at the clock. */
+enum { WR_HEAP_CREDIT = 2048, WR_HEAP_TICK = 256 };
+
 /* One thread's blocks of one class. What the common paths use is one line. */
 struct wr_shelf {
     _Alignas(WR_LINE_SIZE) uint8_t *base; /* where the blocks of the top lie */
@@ -49,18 +53,15 @@ void wr_heap_turn_on(
 /* Empties it; by its owner, or while nobody sweeps. */
 void wr_heap_clear_shelf(struct wr_shelf *shelf);
 
-/* What the record keeps goes to the central pool. The heap's lock is held. */
-void wr_heap_flush_record(
-    struct weir_heap *heap, struct wr_heap_record *record);
+/* What all threads keep goes to the central pool; their caches are off. The heap's
+   lock is held. */
+void wr_heap_sweep(struct weir_heap *heap);
 
 /* Only the calling thread is left: the others' records are to spare. Every lock is
    held. */
 void wr_heap_forget_threads(struct weir_heap *heap);
 void wr_heap_lock_spare(void);
 void wr_heap_unlock_spare(void);
-
-/* The same for all threads; their caches are off. The heap's lock is held. */
-void wr_heap_sweep(struct weir_heap *heap);
 
 /* Where a slot of a class lies, and its size's place. */
 void *wr_heap_block(const struct weir_heap *heap, uint32_t class, uint32_t slot,
