@@ -126,6 +126,7 @@ outlet_rest(struct outlet *outlet)
 bool
 outlet_stop(struct outlet *outlet)
 {
+    outlet_rest(outlet);
     if (outlet->waiting && weir_waiter_cancel(&outlet->waiter) == WEIR_OK)
         outlet->waiting = false;
     return !outlet->waiting;

@@ -38,7 +38,7 @@ void outlet_forget(struct outlet *outlet, struct client *client);
 /* Gives back the block that is being written to; the loop goes to sleep. */
 void outlet_rest(struct outlet *outlet);
 
-/* Ends the wait for a block; true when there is none left. */
+/* Gives back the block and ends the wait for one; true when neither is left. */
 bool outlet_stop(struct outlet *outlet);
 
 #endif

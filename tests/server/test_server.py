@@ -849,6 +849,28 @@ def draining_waits_for_halves_until_the_deadline(server):
     return {'requests': lambda n: n == 2, 'rejected': lambda n: n == 1}
 
 
+def drain_while_answering(server, clients):
+    for client in clients:
+        client.send(request(method='GET', path='/nothing'))
+        check_equal(client.answer().status, 404)
+    for client in clients:
+        client.send(request(asking('drain'), accept=ROWS))
+    server.end()
+
+
+@case()
+def draining_gives_back_the_block_that_answers_share(_):
+    """A loop may end between its last answers and its next turn: 32 of them
+    each meet their sweep at another moment, 16 times over."""
+    for _ in range(16):
+        server = Server(PATH, ('--delay-us', '4000', '--deadline-ms', '64',
+                               '--loops', '32'))
+        try:
+            drain_while_answering(server, [server.connect() for _ in range(100)])
+        finally:
+            server.kill()
+
+
 # ---- All of them -------------------------------------------------------------
 
 
