@@ -38,9 +38,9 @@ struct weir_heap_config {
     size_t bytes_max;    /* what spans of blocks and large blocks may take at
                             once, in pages of 64 KiB. 0: no limit */
     size_t refill_bytes; /* what a thread takes at a time, at least one block
-                                and at most 64. 0: 32 KiB */
-    size_t cache_bytes;  /* what a thread keeps of one class, about, at least
-                                one block. 0: 64 KiB */
+                                and at most half of what it keeps. 0: 32 KiB */
+    size_t cache_bytes;  /* what a thread keeps of one class, at least one
+                                block and at most 256. 0: 64 KiB */
     unsigned decay_ms;   /* how long memory that is free stays resident, as
                                 long as the heap is called. 0: 500 */
 };

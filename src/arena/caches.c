@@ -77,7 +77,7 @@ static bool
 begin(struct weir_arena *arena, struct wr_record *record)
 {
     struct wr_thread_cache *cache = &record->cache;
-    if (wr_cache_is_on(cache) && wr_cache_begin(cache))
+    if (wr_gate_is_on(&cache->gate) && wr_gate_begin(&cache->gate))
         return true;
     if (wr_cache_top(cache) != 0)
         (void)wr_caches_settle(arena, record, 0);
@@ -93,7 +93,7 @@ wr_caches_take(
         return false;
     bool taken = wr_cache_take(cache, slot) ||
                  (refill(arena, record) && wr_cache_take(cache, slot));
-    wr_cache_end(cache);
+    wr_gate_end(&cache->gate);
     return taken;
 }
 
@@ -108,7 +108,7 @@ wr_caches_give(
     bool was_out = wr_cache_give(cache, slot, &spilled);
     give_batch(arena, &record->hint, &spilled);
     wr_record_count(record, WR_RELEASES, 1);
-    wr_cache_end(cache);
+    wr_gate_end(&cache->gate);
     if (!was_out)
         wr_arena_fail(arena, slot, "released twice");
     return true;
@@ -119,7 +119,7 @@ wr_caches_settle(
     struct weir_arena *arena, struct wr_record *record, uint32_t slot)
 {
     struct wr_thread_cache *cache = &record->cache;
-    if (wr_cache_is_stopped(cache)) {
+    if (wr_gate_is_stopped(&cache->gate)) {
         wr_mutex_lock(&arena->mutex); /* the sweeper holds it to the end */
         wr_mutex_unlock(&arena->mutex);
     }
@@ -130,8 +130,8 @@ wr_caches_settle(
 void
 wr_caches_earn(struct weir_arena *arena, struct wr_record *record)
 {
-    if (arena->caching != WEIR_CACHING_ON || wr_cache_is_on(&record->cache) ||
-        --record->cache.credit != 0)
+    if (arena->caching != WEIR_CACHING_ON ||
+        wr_gate_is_on(&record->cache.gate) || --record->cache.credit != 0)
         return;
     record->cache.credit = arena->drought_length;
     if (!wr_mutex_try_lock(&arena->mutex))
@@ -162,13 +162,13 @@ wr_caches_sweep(struct weir_arena *arena)
         return;
     struct wr_record *record;
     for (record = arena->records; record != NULL; record = record->next)
-        wr_cache_stop(&record->cache);
+        wr_gate_stop(&record->cache.gate);
     wr_fence_heavy();
     for (record = arena->records; record != NULL; record = record->next) {
         struct wr_thread_cache *cache = &record->cache;
-        if (!wr_cache_is_stopped(cache))
+        if (!wr_gate_is_stopped(&cache->gate))
             continue;
-        wr_cache_wait(cache);
+        wr_gate_wait(&cache->gate);
         wr_cache_turn_off(cache, empty(arena, cache));
     }
     arena->caches_on = 0;
@@ -193,7 +193,7 @@ wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
 void
 wr_caches_flush(struct weir_arena *arena, struct wr_record *record)
 {
-    if (!wr_cache_is_on(&record->cache))
+    if (!wr_gate_is_on(&record->cache.gate))
         return;
     (void)empty(arena, &record->cache);
     wr_cache_clear(&record->cache);
@@ -202,7 +202,7 @@ wr_caches_flush(struct weir_arena *arena, struct wr_record *record)
 void
 wr_caches_give_up(struct weir_arena *arena, struct wr_record *record)
 {
-    if (!wr_cache_is_on(&record->cache))
+    if (!wr_gate_is_on(&record->cache.gate))
         return;
     wr_cache_turn_off(&record->cache, empty(arena, &record->cache));
     arena->caches_on--;

@@ -11,7 +11,8 @@
 static inline bool
 wr_caches_may_pass(const struct wr_record *record)
 {
-    return !wr_cache_is_on(&record->cache) && wr_cache_top(&record->cache) == 0;
+    return !wr_gate_is_on(&record->cache.gate) &&
+           wr_cache_top(&record->cache) == 0;
 }
 
 /* Takes a slot through the cache, and refills that. False: it is not on, or no

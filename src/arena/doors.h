@@ -86,7 +86,7 @@ wr_door_take(
     uint32_t bit = wr_lowest_bit(top);
     uint32_t slot = wr_cache_word(&record->cache) * WR_WORD_BITS + bit;
     wr_cache_set_top(&record->cache, top & (top - 1));
-    if (!wr_cache_is_on(&record->cache))
+    if (!wr_gate_is_on(&record->cache.gate))
         return wr_arena_take_swept(arena, slot, size, barge, buf);
     wr_door_fill(arena, record, slot, buf);
     wr_prefetch_write(buf->data + wr_door_ahead(arena, top, bit));
@@ -126,7 +126,7 @@ wr_door_give(uint64_t owner, const uint8_t *data, uint64_t out)
         return false;
     wr_store_relaxed(count, 0); /* we are alone */
     wr_cache_set_top(&record->cache, top);
-    if (!wr_cache_is_on(&record->cache))
+    if (!wr_gate_is_on(&record->cache.gate))
         wr_arena_give_swept((uint32_t)slot);
     else
         wr_record_count(record, WR_RELEASES, 1);
@@ -145,7 +145,7 @@ wr_door_count_freeze(uint64_t word, uint64_t owner)
     struct wr_record *record = wr_recent.record;
     if (!wr_word_is_whole_bytes(word) ||
         owner - wr_recent.owner >= wr_recent.slot_count ||
-        !wr_cache_is_on(&record->cache))
+        !wr_gate_is_on(&record->cache.gate))
         return false;
     wr_record_count(record, WR_FREEZES, 1);
     wr_record_count(record, WR_BYTES_FROZEN, wr_word_len(word));

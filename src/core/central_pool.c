@@ -7,10 +7,7 @@
  *
  * Idea
  *   A class cuts runs of pages into spans of equal blocks. Blocks move between
- *   it and threads' caches as batches: up to 64 of one word, under the lock of the
- *   class. So that a batch is never much more than a thread may keep, fewer
- *   blocks share a word where they are large: as many as 64 KiB hold, in powers
- *   of two, and at least one.
+ *   it and threads' shelves some at a time, under the lock of the class.
  *
  *   A span all of whose blocks are home gives its pages back at once, for whatever
  *   class wants them next. Spans of one page are an exception: a class keeps
@@ -35,19 +32,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 
-enum {
-    WORD_BYTES = 1 << 16, /* blocks of one word hold about so much */
-    SPAN_BLOCKS = 8       /* in a span, at least, if there are the pages */
-};
-
-uint32_t
-wr_central_shift(uint32_t class)
-{
-    uint32_t shift = 6;
-    while (shift > 0 && wr_class_size(class) << shift > WORD_BYTES)
-        shift--;
-    return shift;
-}
+enum { SPAN_BLOCKS = 8 /* in a span, at least, if there are the pages */ };
 
 /* ---- The list ---------------------------------------------------------- */
 
@@ -112,11 +97,10 @@ static void
 fill_words(struct wr_heap_region *region, uint32_t page)
 {
     const struct wr_span *span = &region->spans[page];
-    uint32_t most = UINT32_C(1) << wr_central_shift(span->class);
     uint64_t *words = &region->words[(size_t)page * WR_PAGE_WORDS];
     uint32_t left = span->count;
-    for (; left > most; left -= most)
-        *words++ = wr_low_bits(most);
+    for (; left > WR_WORD_BITS; left -= WR_WORD_BITS)
+        *words++ = UINT64_MAX;
     *words = wr_low_bits(left);
 }
 
@@ -134,7 +118,7 @@ cut(struct weir_heap *heap, uint32_t class, uint32_t pages)
         .class = class, .count = count, .free = count, .pages = pages
     };
     fill_words(region, page);
-    set_entries(region, page, pages, page << WR_ENTRY_SHIFT | (class + 1));
+    set_entries(region, page, pages, wr_entry(WR_ENTRY_SPAN + class, page));
     struct wr_central *central = &heap->centrals[class];
     link_span(heap, central, region->first_page + page);
     central->whole++;
@@ -189,43 +173,51 @@ wr_central_trim(struct weir_heap *heap)
     }
 }
 
-/* ---- Batches ----------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------ */
 
-/* Takes from the first span of the list, which has free blocks. */
-static void
+/* Takes up to `most` from the first span of the list, which has free blocks. */
+static uint32_t
 take_from_first(struct weir_heap *heap, struct wr_central *central,
-    uint32_t most, struct wr_batch *batch)
+    uint32_t most, void **blocks)
 {
     uint32_t number = central->first;
     struct wr_heap_region *region = wr_heap_region_of(heap, number);
     uint32_t page = number - region->first_page;
     struct wr_span *span = &region->spans[page];
     uint64_t *words = &region->words[(size_t)page * WR_PAGE_WORDS];
-    while (words[span->hint] == 0)
-        span->hint++;
-    batch->mask = wr_lowest_bits(words[span->hint], most);
-    batch->word = number * WR_PAGE_WORDS + span->hint;
-    words[span->hint] &= ~batch->mask;
+    uint8_t *start = region->base + ((size_t)page << WR_PAGE_SHIFT);
+    const size_t size = wr_class_size(span->class);
+    uint32_t count = most < span->free ? most : span->free;
     if (span->free == span->count)
         central->whole--;
-    uint32_t count = wr_count_bits(batch->mask);
+    for (uint32_t i = 0; i < count; i++) {
+        while (words[span->hint] == 0)
+            span->hint++;
+        uint64_t *word = &words[span->hint];
+        size_t index = (size_t)span->hint * WR_WORD_BITS + wr_lowest_bit(*word);
+        *word &= *word - 1;
+        blocks[i] = start + index * size;
+    }
     span->free -= count;
     central->free -= count;
     if (span->free == 0)
         unlink_span(heap, central, number);
+    return count;
 }
 
-bool
-wr_central_take(struct weir_heap *heap, uint32_t class, uint32_t most,
-    struct wr_batch *batch)
+uint32_t
+wr_central_take(
+    struct weir_heap *heap, uint32_t class, uint32_t most, void **blocks)
 {
     struct wr_central *central = &heap->centrals[class];
+    uint32_t count = 0;
     wr_mutex_lock(&central->lock);
-    bool found = central->first != 0 || cut_some(heap, class);
-    if (found)
-        take_from_first(heap, central, most, batch);
+    if (central->first == 0)
+        (void)cut_some(heap, class);
+    while (count < most && central->first != 0)
+        count += take_from_first(heap, central, most - count, blocks + count);
     wr_mutex_unlock(&central->lock);
-    return found;
+    return count;
 }
 
 /* The span, whole now, is one more than the class keeps. */
@@ -235,49 +227,81 @@ is_too_many(const struct wr_central *central, const struct wr_span *span)
     return span->pages > 1 || central->whole > 1;
 }
 
-/* The class's lock is held. False: a block of them was there. */
-static bool
-give(struct weir_heap *heap, struct wr_central *central,
-    const struct wr_batch *batch)
+/* The span of a block, or NULL: it is of none of the class. */
+static struct wr_span *
+find_span(const struct weir_heap *heap, uint32_t class, const void *block,
+    struct wr_heap_region **region)
 {
-    uint32_t number = batch->word / WR_PAGE_WORDS;
-    struct wr_heap_region *region = wr_heap_region_of(heap, number);
+    *region = wr_heap_region_at(heap, block);
+    WR_ASSERT(*region != NULL);
+    size_t offset = (uintptr_t)block - (uintptr_t)(*region)->base;
     uint32_t entry = wr_load_relaxed(
-        &region->entries[number - region->first_page]); /* under the lock */
-    uint32_t page = entry >> WR_ENTRY_SHIFT;
-    uint32_t first = region->first_page + page;
-    uint32_t word = batch->word - first * WR_PAGE_WORDS;
-    struct wr_span *span = &region->spans[page];
-    uint64_t *at = &region->words[(size_t)page * WR_PAGE_WORDS + word];
-    WR_ASSERT(word << wr_central_shift(span->class) < span->count);
-    if ((*at & batch->mask) != 0)
-        return false;
-    *at |= batch->mask;
-    if (span->free == 0)
-        link_span(heap, central, first);
-    uint32_t count = wr_count_bits(batch->mask);
-    span->free += count;
-    central->free += count;
+        &(*region)->entries[offset >> WR_PAGE_SHIFT]); /* under the lock */
+    if (wr_entry_kind(entry) != WR_ENTRY_SPAN + class)
+        return NULL;
+    return &(*region)->spans[wr_entry_page(entry)];
+}
+
+/* Gives a block `offset` bytes behind the start of the region. False: it is in the
+   span already, or out. */
+static inline bool
+give_one(struct wr_heap_region *region, struct wr_span *span, uint32_t page,
+    size_t offset)
+{
+    size_t units = offset / WR_CLASS_UNIT - (size_t)page * WR_PAGE_UNITS;
+    uint32_t index = wr_class_index(span->class, (uint32_t)units);
+    uint32_t word = index / WR_WORD_BITS;
+    uint32_t asked = wr_load_relaxed(
+        &region->sizes[offset / WR_CLASS_UNIT]); /* who has it struck it out */
     if (word < span->hint)
         span->hint = word;
+    return asked == 0 &&
+           !wr_set_bit(
+               &region->words[(size_t)page * WR_PAGE_WORDS + word], index);
+}
+
+/* Gives those of `blocks` that are of the first one's span and stand together, and
+   returns how many. The lock of the class is held. 0: one was there, or out. */
+static uint32_t
+give_some(
+    struct weir_heap *heap, uint32_t class, void *const *blocks, uint32_t count)
+{
+    struct wr_central *central = &heap->centrals[class];
+    struct wr_heap_region *region;
+    struct wr_span *span = find_span(heap, class, blocks[0], &region);
+    if (span == NULL)
+        return 0;
+    uint32_t page = (uint32_t)(span - region->spans);
+    uint32_t given = 0;
+    do {
+        size_t offset = (uintptr_t)blocks[given] - (uintptr_t)region->base;
+        if ((offset >> WR_PAGE_SHIFT) - page >= span->pages)
+            break;
+        if (!give_one(region, span, page, offset))
+            return 0;
+    } while (++given < count);
+    if (span->free == 0)
+        link_span(heap, central, region->first_page + page);
+    span->free += given;
+    central->free += given;
     if (span->free == span->count) {
         central->whole++;
         if (is_too_many(central, span))
-            dissolve(heap, first);
+            dissolve(heap, region->first_page + page);
     }
-    return true;
+    return given;
 }
 
 void
 wr_central_give(
-    struct weir_heap *heap, uint32_t class, const struct wr_batch *batch)
+    struct weir_heap *heap, uint32_t class, void *const *blocks, uint32_t count)
 {
     struct wr_central *central = &heap->centrals[class];
-    if (batch->mask == 0)
-        return;
+    uint32_t given = 1;
     wr_mutex_lock(&central->lock);
-    bool was_out = give(heap, central, batch);
+    for (; count > 0 && given > 0; blocks += given, count -= given)
+        given = give_some(heap, class, blocks, count);
     wr_mutex_unlock(&central->lock);
-    if (!was_out)
+    if (given == 0)
         wr_heap_fail(heap, "a block was released twice");
 }

@@ -3,7 +3,7 @@
 #ifndef WR_CENTRAL_POOL_H
 #define WR_CENTRAL_POOL_H
 
-#include "base/bitmap.h"
+#include "base/bits.h"
 #include "platform/thread.h"
 #include "weir/heap.h"
 
@@ -30,20 +30,19 @@ struct wr_central {
     uint64_t free;   /* in their words */
 };
 
-/* Takes up to `most` blocks of one word. False: there are none, and no pages for
-   a span. */
-bool wr_central_take(struct weir_heap *heap, uint32_t class, uint32_t most,
-    struct wr_batch *batch);
-void wr_central_give(
-    struct weir_heap *heap, uint32_t class, const struct wr_batch *batch);
+/* Takes up to `most` blocks, and returns how many. 0: there are none, and no pages
+   for a span. */
+uint32_t wr_central_take(
+    struct weir_heap *heap, uint32_t class, uint32_t most, void **blocks);
+
+/* Takes `count` blocks in, which are on no shelf. */
+void wr_central_give(struct weir_heap *heap, uint32_t class,
+    void *const *blocks, uint32_t count);
 
 /* Gives the pages of all spans back that are whole. */
 void wr_central_trim(struct weir_heap *heap);
 
 /* How many pages a span of a class has at least. */
 uint32_t wr_central_least_pages(uint32_t class);
-
-/* How many blocks share a word of a class, as a power of two. */
-uint32_t wr_central_shift(uint32_t class);
 
 #endif

@@ -2,78 +2,62 @@
 /*
  * heap: the doors of the heap: alloc and release of blocks up to 1 MiB.
  *
- *     alloc     class ──▶ shelf: lowest bit of the top ──▶ base + bit * size
- *     release   address ──▶ page's entry: class, first page ──▶ bit of the top
+ *     alloc     class ──▶ shelf: the last address
+ *     release   address ──▶ what was asked for ──▶ page's entry: class ──▶ shelf
  *
  * Idea
- *   A thread has a shelf for each class: a cache (core/thread_cache.c) of blocks
- *   that nobody has, as batches of a span's words. Alloc takes the lowest block of
- *   the top and notes what was asked for in the table of sizes; release finds
- *   class and span of an address in the table of pages, and its block by one
- *   multiplication, sees in the table of sizes that it is out, strikes it out and
- *   adds it to the top. That is all that stands here; what finds nothing on top,
- *   or a block of another word, goes to heap_rare.c.
+ *   A thread has a shelf for each class (core/heap_shelf.c): a stack of blocks that
+ *   nobody has. Alloc takes the last one and notes what was asked for in the table of
+ *   sizes, at the block's place there; release sees in the table that the block is
+ *   out, strikes it out, finds the class in the table of pages and puts the block on
+ *   the shelf. That is all that stands here; what finds a shelf empty, full or swept
+ *   goes to heap_rare.c.
  *
- *   The size is what is known of a block: 0 while it is not out. So every release
- *   of what is not a block that is out is seen before anything is done, and
- *   nothing is ever written into a block, or read from one.
+ *   The table has a number for each 64 bytes that blocks may start at: what was
+ *   asked for where one starts that is out, else 0. So every release of what is not
+ *   a block that is out is seen before anything is done, and nothing is ever written
+ *   into a block, or read from one.
  *
  * Invariants
- *   1. base and sizes of a shelf are those of the word on top, if its cache is not
- *      empty.
- *   2. A block whose size is not 0 is in no cache and in no span's words.
+ *   1. A block whose size is not 0 is on no shelf and in no span's words.
  *
  * Edges
- *   Those of core/thread_cache.c, and of the locks.
+ *   Those of core/heap_shelf.c, and of the locks.
  *
  * Costs
  *   No locked instruction, and no line that another thread writes but that of the
- *   sizes where blocks go from thread to thread: 16 blocks share one.
+ *   sizes where blocks go from thread to thread: those of 1 KiB share one.
  *
  * Limits
  *   What cannot be told: a release of a block that was released before and is out
  *   again. Of two releases that race, the second is told when its block is given
- *   to a span that has it, or taken while it is out: then the program stops.
+ *   to a span that has it or while it is out, or taken while it is out: then the
+ *   program stops.
  */
 
 #include "core/heap.h"
 
-#include "base/bits.h"
-#include "base/check.h"
-
-_Static_assert(sizeof(struct wr_heap_record) <= 10 * 1024 + 64, "Costs");
-
-/*
- * The address of a block of the top. That of the block released last is
- * remembered: a thread that takes what it has just released would otherwise wait
- * for the address, from it for the class, and from that for the bit, again and
- * again; so the processor guesses that it is the one, and goes on.
- */
-static inline void *
-block_at(const struct wr_shelf *shelf, uint32_t bit)
-{
-    if (bit == shelf->last_bit)
-        return shelf->last;
-    return shelf->base + (size_t)bit * shelf->units * WR_CLASS_UNIT;
-}
-
 static inline enum weir_status
-alloc_small(struct weir_heap *heap, uint32_t class, size_t size, void **memory)
+alloc_small(struct weir_heap *heap, size_t size, void **memory, uint32_t class)
 {
     struct wr_heap_record *record = wr_heap_recent;
     struct wr_shelf *shelf = &record->shelves[class];
-    uint64_t top = wr_cache_top(&shelf->cache);
-    if (record->serial != heap->serial || top == 0)
-        return wr_heap_alloc_rarely(heap, class, (uint32_t)size, memory);
-    uint32_t bit = wr_lowest_bit(top);
-    wr_cache_set_top(&shelf->cache, top & (top - 1));
-    if (!wr_cache_is_on(&shelf->cache))
-        return wr_heap_alloc_swept(heap, class, bit, (uint32_t)size, memory);
-    _Atomic uint32_t *asked = &shelf->sizes[bit];
+    uint32_t count = wr_shelf_count(shelf);
+    if (record->serial != heap->serial || count == 0)
+        return wr_heap_alloc_rarely(heap, size, memory, class);
+    void *block = shelf->blocks[count - 1];
+    wr_shelf_set_count(shelf, count - 1);
+    if (!wr_gate_is_on(&shelf->gate))
+        return wr_heap_alloc_swept(heap, size, memory, class);
+    const struct wr_heap_region *region = record->region;
+    size_t offset = (uintptr_t)block - (uintptr_t)region->base;
+    if (offset >= region->bytes)
+        return wr_heap_hand_out(heap, size, memory, block);
+    _Atomic uint32_t *asked = &region->sizes[offset / WR_CLASS_UNIT];
     if (wr_load_relaxed(asked) != 0) /* who took it sees what its giver did */
-        wr_heap_fail(heap, "a block was released twice, and is out");
+        return wr_heap_hand_out(heap, size, memory, block);
     wr_store_relaxed(asked, (uint32_t)size); /* nobody else has it */
-    *memory = block_at(shelf, bit);
+    *memory = block;
     return WEIR_OK;
 }
 
@@ -82,14 +66,30 @@ weir_heap_alloc(struct weir_heap *heap, size_t size, void **memory)
 {
     if (size - 1 >= WR_CLASS_SMALL_MAX)
         return wr_heap_large_alloc(heap, size, 1, false, memory);
-    return alloc_small(heap, wr_class_of(size), size, memory);
+    return alloc_small(heap, size, memory, wr_class_of(size));
 }
 
 enum weir_status
 wr_heap_alloc_class(
-    struct weir_heap *heap, uint32_t class, size_t size, void **memory)
+    struct weir_heap *heap, size_t size, void **memory, uint32_t class)
 {
-    return alloc_small(heap, class, size, memory);
+    return alloc_small(heap, size, memory, class);
+}
+
+/*
+ * The shelf for the blocks of a page. That of the block before is remembered: a
+ * thread that takes what it has just released would otherwise wait for the address,
+ * from it for the entry, and from that for the shelf, again and again; so the
+ * processor guesses that it is the one, and goes on.
+ */
+static inline struct wr_shelf *
+shelf_for(struct wr_heap_record *record, uint32_t entry)
+{
+    if (record->entry != entry) {
+        record->entry = entry;
+        record->shelf = &record->shelves[wr_entry_kind(entry) - WR_ENTRY_SPAN];
+    }
+    return record->shelf;
 }
 
 /* `size` is what was asked for, or 0 if it is not to be looked at. */
@@ -100,38 +100,24 @@ release(struct weir_heap *heap, void *memory, size_t size)
     if (record->serial != heap->serial)
         return wr_heap_release_rarely(heap, memory, size);
     const struct wr_heap_region *region = record->region;
-    uintptr_t offset = (uintptr_t)memory - (uintptr_t)region->base;
+    size_t offset = (uintptr_t)memory - (uintptr_t)region->base;
     if (offset >= region->bytes)
+        return wr_heap_release_rarely(heap, memory, size);
+    _Atomic uint32_t *asked = &region->sizes[offset / WR_CLASS_UNIT];
+    uint32_t was = wr_load_relaxed(asked); /* who releases it knows of it */
+    if (was == 0 || offset % WR_CLASS_UNIT != 0 || (size != 0 && size != was))
         return wr_heap_release_rarely(heap, memory, size);
     uint32_t entry = wr_load_relaxed(
         &region->entries[offset >> WR_PAGE_SHIFT]); /* see the type */
-    uint32_t class = (entry & ((1 << WR_ENTRY_SHIFT) - 1)) - 1;
-    if (class >= WR_CLASS_SMALL_COUNT || offset % WR_CLASS_UNIT != 0)
-        return wr_heap_release_rarely(heap, memory, size);
-
-    struct wr_shelf *shelf = &record->shelves[class];
-    uint32_t first = (entry >> WR_ENTRY_SHIFT) * WR_PAGE_SLOTS;
-    uint32_t units = (uint32_t)(offset / WR_CLASS_UNIT) - first;
-    uint32_t index =
-        (uint32_t)(units * shelf->inverse >> WR_CLASS_INVERSE_BITS);
-    _Atomic uint32_t *asked = &region->sizes[(size_t)first + index];
-    size_t bit = (size_t)(asked - shelf->sizes);
-    uint32_t was = wr_load_relaxed(asked); /* who releases it knows of it */
-    if (index * shelf->units != units || was == 0 || (size != 0 && size != was))
-        return wr_heap_release_rarely(heap, memory, size);
-    const struct wr_place place = { record->region, entry >> WR_ENTRY_SHIFT,
-        class, index };
-    if (bit > shelf->mask)
-        return wr_heap_release_below(heap, &place);
-    uint64_t top = wr_cache_top(&shelf->cache);
-    if (wr_set_bit(&top, bit)) /* of a top that was swept, or see there */
-        return wr_heap_release_rarely(heap, memory, size);
+    struct wr_shelf *shelf = shelf_for(record, entry);
+    uint32_t count = wr_shelf_count(shelf);
+    if (count == shelf->room)
+        return wr_heap_release_full(heap, memory, shelf, asked);
     wr_store_relaxed(asked, 0); /* it was ours */
-    shelf->last = memory;
-    shelf->last_bit = (uint32_t)bit;
-    wr_cache_set_top(&shelf->cache, top);
-    if (!wr_cache_is_on(&shelf->cache))
-        wr_heap_release_swept(heap, &place, (uint32_t)bit);
+    shelf->blocks[count] = memory;
+    wr_shelf_set_count(shelf, count + 1);
+    if (!wr_gate_is_on(&shelf->gate))
+        return wr_heap_release_swept(heap, memory, shelf);
     return WEIR_OK;
 }
 

@@ -6,6 +6,7 @@
  *     heap_rare.c     what the doors do when it is not the common case
  *     heap_large.c    blocks above 1 MiB
  *     heap_record.c   what one thread keeps of one heap
+ *     heap_shelf.c    what it keeps of one class
  *     central_pool.c  spans of equal blocks, a lock for each class
  *     heap_region.c   address space, page by page, and when it goes back
  *     heap_life.c     heaps are made, and end
@@ -79,19 +80,21 @@ struct wr_place {
 /* The parts of alloc and release that are not common; see heap.c. `size` of a
    release: 0: not to be looked at. */
 enum weir_status wr_heap_alloc_rarely(
-    struct weir_heap *heap, uint32_t class, uint32_t size, void **memory);
-enum weir_status wr_heap_alloc_swept(struct weir_heap *heap, uint32_t class,
-    uint32_t bit, uint32_t size, void **memory);
+    struct weir_heap *heap, size_t size, void **memory, uint32_t class);
+enum weir_status wr_heap_alloc_swept(
+    struct weir_heap *heap, size_t size, void **memory, uint32_t class);
+enum weir_status wr_heap_hand_out(
+    struct weir_heap *heap, size_t size, void **memory, void *block);
 enum weir_status wr_heap_release_rarely(
     struct weir_heap *heap, void *memory, size_t size);
-enum weir_status wr_heap_release_below(
-    struct weir_heap *heap, const struct wr_place *place);
-void wr_heap_release_swept(
-    struct weir_heap *heap, const struct wr_place *place, uint32_t bit);
+enum weir_status wr_heap_release_full(struct weir_heap *heap, void *memory,
+    const struct wr_shelf *shelf, _Atomic uint32_t *asked);
+enum weir_status wr_heap_release_swept(
+    struct weir_heap *heap, void *memory, struct wr_shelf *shelf);
 
 /* A block of a class that is not that of its size. */
 enum weir_status wr_heap_alloc_class(
-    struct weir_heap *heap, uint32_t class, size_t size, void **memory);
+    struct weir_heap *heap, size_t size, void **memory, uint32_t class);
 
 /* What somebody knows who looks for a run of pages. */
 struct wr_hunt {
@@ -115,7 +118,8 @@ static inline _Atomic uint32_t *
 wr_heap_asked_at(const struct wr_place *place)
 {
     return &place->region
-                ->sizes[(size_t)place->page * WR_PAGE_SLOTS + place->index];
+                ->sizes[(size_t)place->page * WR_PAGE_UNITS +
+                        (size_t)place->index * wr_class_units(place->class)];
 }
 
 /* ---- heap_large.c ---- */

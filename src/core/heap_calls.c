@@ -31,7 +31,7 @@ weir_heap_alloc_aligned(
     if (size > WR_CLASS_SMALL_MAX || align > WR_PAGE_BYTES ||
         !wr_class_aligned(size, align, &class) || class >= WR_CLASS_SMALL_COUNT)
         return wr_heap_large_alloc(heap, size, align, false, memory);
-    return wr_heap_alloc_class(heap, class, size, memory);
+    return wr_heap_alloc_class(heap, size, memory, class);
 }
 
 enum weir_status

@@ -42,8 +42,8 @@ set_out(const struct wr_pages *taken, size_t size)
     region->large_bytes += (uint64_t)wr_runs_length(&region->runs, taken->page)
                            << WR_PAGE_SHIFT;
     wr_store_relaxed(&region->entries[taken->page],
-        taken->page << WR_ENTRY_SHIFT |
-            WR_ENTRY_LARGE); /* who has a block was given it */
+        wr_entry(
+            WR_ENTRY_LARGE, taken->page)); /* who has a block was given it */
     wr_mutex_unlock(&region->lock);
 }
 
@@ -80,7 +80,7 @@ check_out(const struct wr_place *place, size_t size)
     const struct wr_heap_region *region = place->region;
     uint32_t entry =
         wr_load_relaxed(&region->entries[place->page]); /* under the lock */
-    if (entry != (place->page << WR_ENTRY_SHIFT | WR_ENTRY_LARGE))
+    if (entry != wr_entry(WR_ENTRY_LARGE, place->page))
         return WEIR_ALREADY_RELEASED;
     return size != 0 && size != region->larges[place->page] ? WEIR_SIZE_MISMATCH
                                                             : WEIR_OK;

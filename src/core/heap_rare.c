@@ -3,15 +3,15 @@
  * heap_rare: what the doors of the heap do when it is not the common case.
  *
  * Idea
- *   Who finds nothing on top, or brings a block of another word, comes here: first
- *   to the shelf as a whole, then, if its cache is off, to the central pool. Who
+ *   Who finds a shelf empty or full moves some blocks from or to the central pool;
+ *   whose shelf is off, or who has none, moves one past it. Who
  *   finds no page for a span makes room under the heap's lock: another region, or,
  *   where there may be none, all that threads keep, back in their spans, and the
  *   pages of spans that are whole then. Only who finds nothing behind that is told
  *   that the heap is full.
  *
  * Costs
- *   The lock of a class for up to 64 blocks. Making room: every lock, a heavy
+ *   The lock of a class for half a shelf. Making room: every lock, a heavy
  *   fence, and each thread's shelves.
  */
 
@@ -19,83 +19,88 @@
 
 #include "base/check.h"
 
+#include <string.h>
+
 enum { TRIES_MAX = 3 };
 
 /* ---- A shelf ----------------------------------------------------------- */
 
-/* Invariant 1 of heap.c, where the top's word is another one than before. */
-static void
-face(const struct weir_heap *heap, struct wr_shelf *shelf, uint32_t class)
-{
-    uint32_t word = wr_cache_word(&shelf->cache);
-    shelf->last_bit = WR_WORD_BITS;
-    shelf->sizes = NULL;
-    if (word != WR_NO_WORD)
-        shelf->base =
-            wr_heap_block(heap, class, word * WR_WORD_BITS, &shelf->sizes);
-}
-
-/* The same where it may be that of a block that was given. */
-static void
-face_block(struct wr_shelf *shelf, const struct wr_place *place, uint32_t slot)
-{
-    if (wr_cache_word(&shelf->cache) != slot / WR_WORD_BITS)
-        return;
-    uint32_t start = place->index & ~shelf->mask;
-    shelf->last_bit = WR_WORD_BITS;
-    shelf->sizes = wr_heap_asked_at(place) - (place->index - start);
-    shelf->base = place->region->base + ((size_t)place->page << WR_PAGE_SHIFT) +
-                  (size_t)start * shelf->units * WR_CLASS_UNIT;
-}
-
-/* Ends an operation on the top of a cache that is not on; as in arena/caches.c. */
+/* Ends an operation on the block at this place of a shelf that is not on; as in
+   arena/caches.c. True: the block was taken from it. */
 static bool
-settle(struct weir_heap *heap, struct wr_shelf *shelf, uint32_t bit)
+settle(struct weir_heap *heap, struct wr_shelf *shelf, uint32_t place)
 {
-    if (wr_cache_is_stopped(&shelf->cache)) {
+    if (wr_gate_is_stopped(&shelf->gate)) {
         wr_mutex_lock(&heap->lock); /* the sweeper holds it to the end */
         wr_mutex_unlock(&heap->lock);
     }
-    wr_heap_clear_shelf(shelf);
-    return wr_cache_was_stolen(&shelf->cache, bit);
+    wr_shelf_clear(shelf);
+    return wr_shelf_was_stolen(shelf, place);
 }
 
-/* False: the cache is not on, and is empty now. */
+/* False: the shelf is not on, and is empty now. */
 static bool
 begin(struct weir_heap *heap, struct wr_shelf *shelf)
 {
-    if (wr_cache_is_on(&shelf->cache) && wr_cache_begin(&shelf->cache))
+    if (wr_gate_is_on(&shelf->gate) && wr_gate_begin(&shelf->gate))
         return true;
-    if (wr_cache_top(&shelf->cache) != 0)
+    if (shelf->room != 0)
         (void)settle(heap, shelf, 0);
     return false;
 }
 
-static bool
-refill(struct weir_heap *heap, struct wr_shelf *shelf, uint32_t class)
+/* Between begin and end. */
+static void
+set_count(struct wr_shelf *shelf, uint32_t count)
 {
-    struct wr_batch batch;
-    if (!wr_central_take(heap, class, shelf->cache.batch_max, &batch))
-        return false;
-    wr_cache_fill(&shelf->cache, &batch);
-    return true;
+    wr_store_relaxed(&shelf->count, count); /* wr_gate_end orders it */
 }
 
-/* Takes a slot through the cache. False: it is not on, or there was none. */
+/* Takes a block from the shelf. False: it is not on, or there was none. */
 static bool
 take_cached(struct weir_heap *heap, struct wr_shelf *shelf, uint32_t class,
-    uint32_t *slot)
+    void **block)
 {
     if (!begin(heap, shelf))
         return false;
-    uint32_t before = wr_cache_word(&shelf->cache);
-    bool taken =
-        wr_cache_take(&shelf->cache, slot) ||
-        (refill(heap, shelf, class) && wr_cache_take(&shelf->cache, slot));
-    if (wr_cache_word(&shelf->cache) != before || shelf->sizes == NULL)
-        face(heap, shelf, class);
-    wr_cache_end(&shelf->cache);
-    return taken;
+    uint32_t count = wr_shelf_count(shelf);
+    if (count == 0)
+        count = wr_central_take(heap, class, shelf->refill, shelf->blocks);
+    if (count != 0) {
+        *block = shelf->blocks[count - 1];
+        set_count(shelf, count - 1);
+    }
+    wr_gate_end(&shelf->gate);
+    return count != 0;
+}
+
+/* Half of a full shelf, what lies there longest, goes to the central pool; returns
+   how much is left. */
+static uint32_t
+spill(struct weir_heap *heap, struct wr_shelf *shelf, uint32_t class)
+{
+    uint32_t count = wr_shelf_count(shelf);
+    uint32_t half = (count + 1) / 2;
+    wr_central_give(heap, class, shelf->blocks, half);
+    memmove(shelf->blocks, shelf->blocks + half,
+        (count - half) * sizeof(shelf->blocks[0]));
+    return count - half;
+}
+
+/* Puts a block on the shelf. False: it is not on. */
+static bool
+give_cached(
+    struct weir_heap *heap, struct wr_shelf *shelf, uint32_t class, void *block)
+{
+    if (!begin(heap, shelf))
+        return false;
+    uint32_t count = wr_shelf_count(shelf);
+    if (count == shelf->room)
+        count = spill(heap, shelf, class);
+    shelf->blocks[count] = block;
+    set_count(shelf, count + 1);
+    wr_gate_end(&shelf->gate);
+    return true;
 }
 
 /* ---- A thread ---------------------------------------------------------- */
@@ -123,68 +128,65 @@ earn(struct weir_heap *heap, struct wr_heap_record *record)
     wr_mutex_unlock(&heap->lock);
 }
 
-/* Takes a slot from wherever there is one. */
+/* Takes a block from wherever there is one. */
 static bool
 take(struct weir_heap *heap, struct wr_heap_record *record, uint32_t class,
-    uint32_t *slot)
+    void **block)
 {
-    struct wr_batch batch;
     if (record != NULL) {
+        struct wr_shelf *shelf = &record->shelves[class];
         count_call(heap, record);
-        if (take_cached(heap, &record->shelves[class], class, slot))
+        if (take_cached(heap, shelf, class, block))
             return true;
-        if (!wr_cache_is_on(&record->shelves[class].cache))
+        if (!wr_gate_is_on(&shelf->gate))
             earn(heap, record);
     }
-    if (!wr_central_take(heap, class, 1, &batch))
-        return false;
-    *slot = batch.word * WR_WORD_BITS + wr_lowest_bit(batch.mask);
-    return true;
+    return wr_central_take(heap, class, 1, block) != 0;
 }
 
-static void
-fill(const struct weir_heap *heap, uint32_t class, uint32_t slot, uint32_t size,
-    void **memory)
+enum weir_status
+wr_heap_hand_out(
+    struct weir_heap *heap, size_t size, void **memory, void *block)
 {
-    _Atomic uint32_t *asked;
-    void *block = wr_heap_block(heap, class, slot, &asked);
+    const struct wr_heap_region *region = wr_heap_region_at(heap, block);
+    WR_ASSERT(region != NULL);
+    size_t offset = (uintptr_t)block - (uintptr_t)region->base;
+    _Atomic uint32_t *asked = &region->sizes[offset / WR_CLASS_UNIT];
     if (wr_load_relaxed(asked) != 0) /* who took it sees what its giver did */
         wr_heap_fail(heap, "a block was released twice, and is out");
-    wr_store_relaxed(asked, size); /* nobody else has it */
+    wr_store_relaxed(asked, (uint32_t)size); /* nobody else has it */
     *memory = block;
+    return WEIR_OK;
 }
 
 enum weir_status
 wr_heap_alloc_rarely(
-    struct weir_heap *heap, uint32_t class, uint32_t size, void **memory)
+    struct weir_heap *heap, size_t size, void **memory, uint32_t class)
 {
     WR_CHECK(heap->serial != 0, "a heap was used after it was destroyed");
     struct wr_heap_record *record = wr_heap_record_of(heap);
     struct wr_hunt hunt = wr_heap_hunt(heap, wr_central_least_pages(class));
-    uint32_t slot;
+    void *block;
     if (hunt.pages > heap->pages_max)
         return WEIR_TOO_LARGE;
-    while (!take(heap, record, class, &slot)) {
+    while (!take(heap, record, class, &block)) {
         enum weir_status status = wr_heap_make_room(heap, &hunt);
         if (status != WEIR_OK)
             return status;
     }
-    fill(heap, class, slot, size, memory);
-    return WEIR_OK;
+    return wr_heap_hand_out(heap, size, memory, block);
 }
 
 enum weir_status
-wr_heap_alloc_swept(struct weir_heap *heap, uint32_t class, uint32_t bit,
-    uint32_t size, void **memory)
+wr_heap_alloc_swept(
+    struct weir_heap *heap, size_t size, void **memory, uint32_t class)
 {
     struct wr_shelf *shelf = &wr_heap_recent->shelves[class];
-    void *block = shelf->base + (size_t)bit * wr_class_size(class);
-    _Atomic uint32_t *asked = &shelf->sizes[bit];
-    if (settle(heap, shelf, bit))
-        return wr_heap_alloc_rarely(heap, class, size, memory);
-    wr_store_relaxed(asked, size); /* nobody else has it */
-    *memory = block;
-    return WEIR_OK;
+    uint32_t place = wr_shelf_count(shelf);
+    void *block = shelf->blocks[place];
+    if (settle(heap, shelf, place))
+        return wr_heap_alloc_rarely(heap, size, memory, class);
+    return wr_heap_hand_out(heap, size, memory, block);
 }
 
 /* ---- Room -------------------------------------------------------------- */
@@ -228,54 +230,43 @@ wr_heap_make_room(struct weir_heap *heap, struct wr_hunt *hunt)
 
 /* ---- Release ----------------------------------------------------------- */
 
-/* The slot of a small block. */
-static uint32_t
-slot_of(const struct wr_place *place, uint32_t shift)
-{
-    uint32_t word = (place->region->first_page + place->page) * WR_PAGE_WORDS +
-                    (place->index >> shift);
-    return word * WR_WORD_BITS + (place->index & ((UINT32_C(1) << shift) - 1));
-}
-
-/* Past the cache, to the central pool. */
+/* Past the shelf, to the central pool. */
 static void
-give_past(struct weir_heap *heap, uint32_t class, uint32_t slot)
+give_past(struct weir_heap *heap, uint32_t class, void *block)
 {
-    struct wr_batch batch = { UINT64_C(1) << slot % WR_WORD_BITS,
-        slot / WR_WORD_BITS };
-    wr_central_give(heap, class, &batch);
-}
-
-/* Gives a block through the cache. False: it is not on. */
-static bool
-give_cached(struct weir_heap *heap, struct wr_shelf *shelf,
-    const struct wr_place *place, uint32_t slot)
-{
-    struct wr_batch spilled;
-    if (!begin(heap, shelf))
-        return false;
-    bool was_out = wr_cache_give(&shelf->cache, slot, &spilled);
-    face_block(shelf, place, slot);
-    if (was_out)
-        wr_central_give(heap, place->class, &spilled); /* in nobody's hands */
-    wr_cache_end(&shelf->cache);
-    if (!was_out)
-        wr_heap_fail(heap, "a block was released twice");
-    return true;
+    wr_central_give(heap, class, &block, 1);
 }
 
 enum weir_status
-wr_heap_release_below(struct weir_heap *heap, const struct wr_place *place)
+wr_heap_release_swept(
+    struct weir_heap *heap, void *memory, struct wr_shelf *shelf)
+{
+    uint32_t class = (uint32_t)(shelf - wr_heap_recent->shelves);
+    if (!settle(heap, shelf, wr_shelf_count(shelf) - 1))
+        give_past(heap, class, memory);
+    /* Else the sweeper has put it into its span. */
+    return WEIR_OK;
+}
+
+/* A block whose size is struck out. */
+static void
+give(struct weir_heap *heap, struct wr_heap_record *record, uint32_t class,
+    void *block)
+{
+    count_call(heap, record);
+    if (give_cached(heap, &record->shelves[class], class, block))
+        return;
+    earn(heap, record);
+    give_past(heap, class, block);
+}
+
+enum weir_status
+wr_heap_release_full(struct weir_heap *heap, void *memory,
+    const struct wr_shelf *shelf, _Atomic uint32_t *asked)
 {
     struct wr_heap_record *record = wr_heap_recent;
-    struct wr_shelf *shelf = &record->shelves[place->class];
-    uint32_t slot = slot_of(place, shelf->shift);
-    wr_store_relaxed(wr_heap_asked_at(place), 0); /* it was ours */
-    count_call(heap, record);
-    if (!give_cached(heap, shelf, place, slot)) {
-        earn(heap, record);
-        give_past(heap, place->class, slot);
-    }
+    wr_store_relaxed(asked, 0); /* it was ours */
+    give(heap, record, (uint32_t)(shelf - record->shelves), memory);
     return WEIR_OK;
 }
 
@@ -291,10 +282,10 @@ ends_in_span(const struct wr_place *place, uint32_t entry, size_t offset)
 static enum weir_status
 find_small(uint32_t entry, size_t offset, struct wr_place *place)
 {
-    place->page = entry >> WR_ENTRY_SHIFT;
-    place->class = (entry & ((1 << WR_ENTRY_SHIFT) - 1)) - 1;
+    place->page = wr_entry_page(entry);
+    place->class = wr_entry_kind(entry) - WR_ENTRY_SPAN;
     uint32_t units =
-        (uint32_t)(offset / WR_CLASS_UNIT) - place->page * WR_PAGE_SLOTS;
+        (uint32_t)(offset / WR_CLASS_UNIT) - place->page * WR_PAGE_UNITS;
     place->index = wr_class_index(place->class, units);
     if (offset % WR_CLASS_UNIT != 0 ||
         place->index * wr_class_units(place->class) != units ||
@@ -316,15 +307,15 @@ wr_heap_find(
         (size_t)((uintptr_t)memory - (uintptr_t)place->region->base);
     uint32_t entry =
         wr_load_relaxed(&place->region->entries[offset >> WR_PAGE_SHIFT]);
-    uint32_t kind = entry & ((1 << WR_ENTRY_SHIFT) - 1);
+    uint32_t kind = wr_entry_kind(entry);
     if (kind == WR_ENTRY_GONE)
         return offset % WR_CLASS_UNIT == 0 ? WEIR_ALREADY_RELEASED
                                            : WEIR_FOREIGN;
-    if (kind == 0)
+    if (kind == WR_ENTRY_NEVER)
         return WEIR_FOREIGN;
     if (kind != WR_ENTRY_LARGE)
         return find_small(entry, offset, place);
-    place->page = entry >> WR_ENTRY_SHIFT;
+    place->page = wr_entry_page(entry);
     place->class = WR_CLASS_SMALL_COUNT;
     return offset == (size_t)place->page << WR_PAGE_SHIFT ? WEIR_OK
                                                           : WEIR_FOREIGN;
@@ -347,22 +338,12 @@ wr_heap_release_rarely(struct weir_heap *heap, void *memory, size_t size)
     if (size != 0 && size != was)
         return WEIR_SIZE_MISMATCH;
     struct wr_heap_record *record = wr_heap_record_of(heap);
-    if (record != NULL) {
-        record->region = place.region;
-        return wr_heap_release_below(heap, &place);
-    }
     wr_store_relaxed(asked, 0); /* it was ours */
-    give_past(
-        heap, place.class, slot_of(&place, wr_central_shift(place.class)));
+    if (record == NULL) {
+        give_past(heap, place.class, memory);
+        return WEIR_OK;
+    }
+    record->region = place.region;
+    give(heap, record, place.class, memory);
     return WEIR_OK;
-}
-
-void
-wr_heap_release_swept(
-    struct weir_heap *heap, const struct wr_place *place, uint32_t bit)
-{
-    const uint32_t shift = wr_central_shift(place->class);
-    if (!settle(heap, &wr_heap_recent->shelves[place->class], bit))
-        give_past(heap, place->class, slot_of(place, shift));
-    /* Else the sweeper has put it into its span. */
 }

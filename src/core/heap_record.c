@@ -12,22 +12,23 @@
  *   its shelves hold goes to the central pool, and its records to those to spare.
  *
  *   Who needs to know that no block is free sweeps: every shelf of every thread is
- *   emptied into the central pool and turned off, as in arena/caches.c and by the
- *   same protocol. A thread's shelves come on again when it has made some calls
+ *   emptied into the central pool and turned off, as in arena/caches.c and through
+ *   the same gate. A thread's shelves come on again when it has made some calls
  *   past them.
  *
  * Invariants
  *   1. A record is in the list of the heap whose serial it bears, as long as that
  *      is there.
- *   2. Shelves change by their thread alone, but for what a sweep writes in the
- *      caches.
+ *   2. Shelves change by their thread alone, but for what a sweep leaves there.
  *
  * Edges
- *   Those of core/thread_cache.c.
+ *   Those of core/heap_shelf.c.
  *
  * Costs
- *   10 KiB for each thread and heap. Finding a record of another heap than the
- *   last: a walk over the thread's.
+ *   3.4 KiB for each thread and heap, and 8 bytes for each block that its shelves
+ *   have room for: 18 KiB if a class may keep 64 KiB, at most 104 KiB, touched where
+ *   classes are used. Finding a record of another heap than the last: a walk over the
+ *   thread's.
  *
  * Limits
  *   A thread whose destructors run works without a record, from the central pool.
@@ -54,60 +55,24 @@ static struct wr_heap_record *spare;
 
 /* ---- Shelves ----------------------------------------------------------- */
 
-void *
-wr_heap_block(const struct weir_heap *heap, uint32_t class, uint32_t slot,
-    _Atomic uint32_t **asked)
-{
-    uint32_t word = slot / WR_WORD_BITS;
-    uint32_t number = word / WR_PAGE_WORDS;
-    struct wr_heap_region *region = wr_heap_region_of(heap, number);
-    WR_ASSERT(region != NULL);
-    uint32_t entry = wr_load_relaxed(
-        &region->entries[number - region->first_page]); /* its block is ours */
-    uint32_t page = entry >> WR_ENTRY_SHIFT;
-    uint32_t first_word = (region->first_page + page) * WR_PAGE_WORDS;
-    uint32_t index =
-        ((word - first_word) << wr_central_shift(class)) + slot % WR_WORD_BITS;
-    *asked = &region->sizes[(size_t)page * WR_PAGE_SLOTS + index];
-    return region->base + ((size_t)page << WR_PAGE_SHIFT) +
-           index * wr_class_size(class);
-}
-
-void
-wr_heap_clear_shelf(struct wr_shelf *shelf)
-{
-    wr_cache_clear(&shelf->cache);
-    shelf->sizes = NULL;
-    shelf->last_bit = WR_WORD_BITS;
-}
-
 void
 wr_heap_turn_on(const struct weir_heap *heap, struct wr_heap_record *record)
 {
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
         struct wr_shelf *shelf = &record->shelves[class];
-        size_t size = wr_class_size(class);
-        if (wr_cache_is_on(&shelf->cache))
-            continue;
-        wr_heap_clear_shelf(shelf);
-        if (heap->is_cached)
-            wr_cache_turn_on(&shelf->cache,
-                wr_clamp(heap->refill_bytes / size, 1, WR_WORD_BITS),
-                wr_clamp(heap->cache_bytes / size / 4, 0, WR_WORD_BITS));
+        if (heap->is_cached && !wr_gate_is_on(&shelf->gate))
+            wr_shelf_turn_on(shelf);
     }
 }
 
-/* What is in the shelf goes to the central pool; returns what was on top. */
-static uint64_t
+/* What is on the shelf goes to the central pool; returns how many blocks. */
+static uint32_t
 empty(struct weir_heap *heap, uint32_t class, const struct wr_shelf *shelf)
 {
-    struct wr_batch top = wr_cache_batch(&shelf->cache, 0);
-    wr_central_give(heap, class, &top);
-    for (uint32_t i = 1; i <= WR_CACHE_DEPTH; i++) {
-        struct wr_batch below = wr_cache_batch(&shelf->cache, i);
-        wr_central_give(heap, class, &below);
-    }
-    return top.mask;
+    uint32_t count = wr_shelf_find(shelf);
+    if (count != 0)
+        wr_central_give(heap, class, shelf->blocks, count);
+    return count;
 }
 
 static void
@@ -115,10 +80,10 @@ flush(struct weir_heap *heap, struct wr_heap_record *record)
 {
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
         struct wr_shelf *shelf = &record->shelves[class];
-        if (!wr_cache_is_on(&shelf->cache))
+        if (!wr_gate_is_on(&shelf->gate))
             continue;
         (void)empty(heap, class, shelf);
-        wr_heap_clear_shelf(shelf);
+        wr_store_relaxed(&shelf->count, 0); /* under the lock */
     }
 }
 
@@ -128,8 +93,8 @@ give_up(struct weir_heap *heap, struct wr_heap_record *record)
 {
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
         struct wr_shelf *shelf = &record->shelves[class];
-        if (wr_cache_is_on(&shelf->cache))
-            wr_cache_turn_off(&shelf->cache, empty(heap, class, shelf));
+        if (wr_gate_is_on(&shelf->gate))
+            wr_shelf_turn_off(shelf, empty(heap, class, shelf));
     }
 }
 
@@ -138,7 +103,7 @@ stop(struct wr_heap_record *record)
 {
     bool was_on = false;
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++)
-        was_on |= wr_cache_stop(&record->shelves[class].cache);
+        was_on |= wr_gate_stop(&record->shelves[class].gate);
     return was_on;
 }
 
@@ -147,10 +112,10 @@ take_back(struct weir_heap *heap, struct wr_heap_record *record)
 {
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
         struct wr_shelf *shelf = &record->shelves[class];
-        if (!wr_cache_is_stopped(&shelf->cache))
+        if (!wr_gate_is_stopped(&shelf->gate))
             continue;
-        wr_cache_wait(&shelf->cache);
-        wr_cache_turn_off(&shelf->cache, empty(heap, class, shelf));
+        wr_gate_wait(&shelf->gate);
+        wr_shelf_turn_off(shelf, empty(heap, class, shelf));
     }
 }
 
@@ -274,27 +239,35 @@ find_memory(void)
         spare = record->next_mine;
     wr_mutex_unlock(&spare_lock);
     struct wr_region mapping;
-    if (record == NULL &&
-        wr_pages_map(sizeof(*record), WR_LINE_SIZE, WR_PAGES_NORMAL, &mapping))
+    const size_t blocks =
+        (size_t)WR_CLASS_SMALL_COUNT * WR_SHELF_MAX * sizeof(record->blocks[0]);
+    if (record == NULL && wr_pages_map(sizeof(*record) + blocks, WR_LINE_SIZE,
+                              WR_PAGES_NORMAL, &mapping))
         record = mapping.base;
     return record;
+}
+
+/* So many blocks of a size that `bytes` hold. */
+static uint32_t
+blocks_in(size_t bytes, uint32_t class, uint32_t most)
+{
+    return wr_clamp(bytes / wr_class_size(class), 1, most);
 }
 
 /* Makes it one of the heap's. */
 static void
 attach(struct weir_heap *heap, struct wr_heap_record *record)
 {
+    void **blocks = record->blocks;
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
-        struct wr_shelf *shelf = &record->shelves[class];
-        wr_cache_init(&shelf->cache);
-        shelf->inverse = wr_class_inverse[class];
-        shelf->units = wr_class_units(class);
-        shelf->shift = wr_central_shift(class);
-        shelf->mask = (UINT32_C(1) << shelf->shift) - 1;
-        shelf->sizes = NULL;
+        uint32_t most = blocks_in(heap->cache_bytes, class, WR_SHELF_MAX);
+        uint32_t refill = blocks_in(heap->refill_bytes, class, (most + 1) / 2);
+        wr_shelf_init(&record->shelves[class], blocks, most, refill);
+        blocks += most;
     }
     record->heap = heap;
     record->region = heap->regions[0];
+    record->entry = WR_ENTRY_NEVER;
     record->serial = heap->serial;
     record->credit = WR_HEAP_CREDIT;
     record->until_tick = WR_HEAP_TICK;

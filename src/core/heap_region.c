@@ -46,6 +46,9 @@
 
 #include <errno.h>
 
+/* What the sizes of a page take: a page of the system's, or less. */
+#define SIZES_BYTES ((size_t)WR_PAGE_UNITS * sizeof(uint32_t))
+
 /* ---- Making one -------------------------------------------------------- */
 
 /* Where the parts of the books start. */
@@ -77,8 +80,9 @@ lay_out(uint32_t pages)
     size_t map = (pages / WR_WORD_BITS + 1) * sizeof(uint64_t);
     (void)place(&layout, sizeof(struct wr_heap_region));
     layout.entries = place(&layout, pages * sizeof(uint32_t));
+    layout.total = (layout.total + SIZES_BYTES - 1) & ~(SIZES_BYTES - 1);
     layout.sizes =
-        place(&layout, (size_t)pages * WR_PAGE_SLOTS * sizeof(uint32_t));
+        place(&layout, (size_t)pages * WR_PAGE_UNITS * sizeof(uint32_t));
     layout.words =
         place(&layout, (size_t)pages * WR_PAGE_WORDS * sizeof(uint64_t));
     layout.spans = place(&layout, pages * sizeof(struct wr_span));
@@ -254,6 +258,10 @@ discard_bits(const struct wr_heap_region *region, uint32_t word, uint64_t bits)
         if (!wr_pages_discard(
                 region->base + page * WR_PAGE_BYTES, count * WR_PAGE_BYTES))
             refused |= run;
+        else /* its sizes are 0: no block of it is out */
+            (void)wr_pages_discard(
+                (void *)(uintptr_t)&region->sizes[page * WR_PAGE_UNITS],
+                count * SIZES_BYTES);
         bits &= ~run;
     }
     return refused;

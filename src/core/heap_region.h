@@ -4,6 +4,7 @@
 #define WR_HEAP_REGION_H
 
 #include "core/runs.h"
+#include "core/size_class.h"
 #include "platform/pages.h"
 #include "platform/thread.h"
 #include "weir/heap.h"
@@ -16,22 +17,44 @@ struct wr_span;
 
 enum {
     WR_PAGE_SHIFT = 16,     /* a page of the heap is 64 KiB */
-    WR_PAGE_SLOTS = 1024,   /* blocks that start in a page, at most */
+    WR_PAGE_UNITS = 1024,   /* places where blocks may start in a page */
     WR_PAGE_WORDS = 16,     /* and words of their bits */
-    WR_PAGES_MAX = 1 << 22, /* of a heap: slots are numbers of 32 bits */
+    WR_PAGES_MAX = 1 << 22, /* of a heap */
     WR_REGIONS_MAX = 1024
 };
 
 #define WR_PAGE_BYTES ((size_t)1 << WR_PAGE_SHIFT)
 
 /*
- * What a page belongs to. 0: nothing ever. WR_ENTRY_GONE: nothing now. Else the
- * lower 8 bits are WR_ENTRY_LARGE for the first page of a large block, or a class
- * plus 1 for a page of a span, whose first page is in the others. Written by who
- * takes the page or is about to give it back; a release reads it without a lock,
- * since the entry of a block that is out does not change.
+ * What a page belongs to: a kind, and for some of them the page where that starts.
+ * Written by who takes the page or is about to give it back; a release reads it
+ * without a lock, since the entry of a block that is out does not change.
  */
-enum { WR_ENTRY_SHIFT = 8, WR_ENTRY_GONE = 254, WR_ENTRY_LARGE = 255 };
+enum wr_entry_kind {
+    WR_ENTRY_NEVER = 0, /* nothing, ever */
+    WR_ENTRY_SPAN,      /* and so on: a span of class 0, 1, ... */
+    WR_ENTRY_GONE = WR_ENTRY_SPAN + WR_CLASS_SMALL_COUNT, /* nothing now */
+    WR_ENTRY_LARGE, /* the first page of a large block */
+    WR_ENTRY_KINDS
+};
+
+static inline uint32_t
+wr_entry(uint32_t kind, uint32_t page)
+{
+    return page << 8 | kind;
+}
+
+static inline uint32_t
+wr_entry_kind(uint32_t entry)
+{
+    return entry & 0xff;
+}
+
+static inline uint32_t
+wr_entry_page(uint32_t entry)
+{
+    return entry >> 8;
+}
 
 struct wr_heap_region {
     uint8_t *base;
@@ -39,8 +62,8 @@ struct wr_heap_region {
     uint32_t page_count;
     uint32_t first_page;       /* the number of its first in the heap: from 1 */
     _Atomic uint32_t *entries; /* one a page */
-    _Atomic uint32_t *sizes;   /* WR_PAGE_SLOTS a page: of blocks that are out
-                                  what was asked for, else 0 */
+    _Atomic uint32_t *sizes;   /* WR_PAGE_UNITS a page: where a block starts
+                                  that is out what was asked for, else 0 */
     uint64_t *words;       /* WR_PAGE_WORDS a page; under the class's lock */
     struct wr_span *spans; /* one a page */
     uint64_t *larges;      /* one a page: what was asked for */

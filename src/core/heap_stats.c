@@ -23,7 +23,8 @@ count_cached(const struct weir_heap *heap, uint32_t class)
     uint64_t count = 0;
     const struct wr_heap_record *record = heap->records;
     for (; record != NULL; record = record->next)
-        count += wr_cache_count(&record->shelves[class].cache);
+        if (wr_gate_is_on(&record->shelves[class].gate))
+            count += wr_shelf_count(&record->shelves[class]);
     return count;
 }
 
@@ -91,14 +92,15 @@ static uint32_t
 check_words(const struct wr_heap_region *region, uint32_t page)
 {
     const struct wr_span *span = &region->spans[page];
-    uint32_t shift = wr_central_shift(span->class);
+    uint32_t units = wr_class_units(span->class);
     uint32_t free = 0;
     for (uint32_t i = 0; i < span->count; i++) {
         uint64_t word =
-            region->words[(size_t)page * WR_PAGE_WORDS + (i >> shift)];
-        bool is_free = (word >> (i & ((1U << shift) - 1)) & 1) != 0;
+            region->words[(size_t)page * WR_PAGE_WORDS + i / WR_WORD_BITS];
+        bool is_free = (word >> i % WR_WORD_BITS & 1) != 0;
         uint32_t asked = wr_load_relaxed(
-            &region->sizes[(size_t)page * WR_PAGE_SLOTS + i]); /* quiet */
+            &region
+                 ->sizes[(size_t)page * WR_PAGE_UNITS + i * units]); /* quiet */
         WR_CHECK(!is_free || asked == 0, "invariant 2 of heap broken");
         free += is_free;
     }

@@ -2,18 +2,16 @@
 /*
  * thread_cache: free blocks that one thread keeps at hand, and others can get.
  *
- *     owner                                        sweeper, holding the lock
- *     top  [word 5 | 0110 ... ]  ◀─ alloc, release   control = STOPPED
- *     below[1] [word 2 | 0001 ]     control          heavy fence
- *     below[0] [word 9 | 1000 ]     busy             wait for busy == 0
- *                                                    take all; control = OFF
+ *     top       [word 5 | 0110 ... ]  ◀─ alloc, release
+ *     below[1]  [word 2 | 0001 ]
+ *     below[0]  [word 9 | 1000 ]
  *
  * Idea
  *   A cache is a stack of batches. Alloc takes from the top one; a release of a
  *   block of the top's word adds to it. Both are one store to a line that only
- *   the owner writes, and then one load of `control`: publish, then check.
- *   What moves whole batches (another one comes to the top, a refill, a spill)
- *   takes several stores and is done between begin and end.
+ *   the owner writes, and then one load of the gate (core/cache_gate.c). What moves
+ *   whole batches (another one comes to the top, a refill, a spill) takes several
+ *   stores and is done between begin and end.
  *
  *   A release of a block of another word looks for its batch below, or makes it
  *   the new top: so the block released last is the one taken next, whatever
@@ -23,24 +21,7 @@
  *   than the owner may keep below.
  *
  * Nobody hides a block
- *   Whoever needs to know that no block is free takes the lock, sets every
- *   cache to STOPPED and issues one heavy fence: a full barrier on every thread
- *   of the process. It splits each owner's program at a point P. Stores before
- *   P are seen by the sweeper's loads behind the fence; loads after P see STOPPED.
- *   An operation of the owner is one store and one load behind it, so:
- *
- *     both before P   the sweeper sees the store
- *     both after P    the owner sees STOPPED and settles
- *     astride         the sweeper may or may not see the store, and the owner
- *                     sees STOPPED: it settles too
- *
- *   To settle the owner waits for the sweep to end (the lock) and compares: the
- *   sweeper has said in `stolen` what it found on top. A block that was being
- *   taken and is not in `stolen` is the owner's. A block that was being released
- *   and is in `stolen` is in the bitmap; else the owner puts it there. Both
- *   outcomes were decided when the sweeper read `top`, so it never waits for an
- *   owner that stands still on a common path. It waits for one between begin
- *   and end, which is some tens of instructions long.
+ *   A sweeper says in `stolen` what it found on top; by that the owner settles.
  *
  *   While a sweep ends, the owner may read the top and then find the word gone,
  *   and take a slot that makes no sense. Its top was read before the sweeper's,
@@ -61,18 +42,9 @@
  *   4. Batches of a cache are of different words; those above `depth` are empty.
  *
  * Edges
- *   [sweep]  wr_cache_set_top, wr_cache_begin, publish  ->  wr_cache_batch,
- *            wr_cache_wait, observe
- *            wr_cache_stop, publish  ->  wr_cache_is_on, observe
- *            The two halves; the heavy fence stands between the sweeper's.
- *            Publishing releases: what the last owner of a block did there
- *            happens before what the next one does, also when it is handed on by
- *            a sweep.
- *   [busy]   wr_cache_end, release  ->  wr_cache_wait, acquire
- *            The sweeper sees what was moved.
- *   [off]    wr_cache_turn_off, release  ->  wr_cache_is_on,
- *            wr_cache_is_stopped, observe
- *            The owner sees `stolen`, and the sweeper has left the cache.
+ *   [sweep]  wr_cache_set_top, publish  ->  wr_cache_batch, observe
+ *   [off]    wr_cache_turn_off  ->  `stolen` and `word`, for the owner
+ *            Both as in core/cache_gate.c.
  *
  * Costs
  *   A hit: two loads, one store, no locked instruction, one line that nobody
@@ -81,22 +53,16 @@
  *
  * Limits
  *   512 blocks: 8 batches of 64; fewer as its limits say.
- *
- * Source
- *   Publish-then-check is the THE protocol of Cilk-5 (Frigo, Leiserson, Randall,
- *   PLDI 1998) with an asymmetric fence, as in liburcu and in hazard pointers.
  */
 
 #include "core/thread_cache.h"
 
 #include "base/check.h"
-#include "platform/thread.h"
 
 void
 wr_cache_init(struct wr_thread_cache *cache)
 {
-    atomic_init(&cache->control, WR_CACHE_OFF);
-    atomic_init(&cache->busy, 0);
+    wr_gate_init(&cache->gate);
     cache->stolen = 0;
     cache->batch_max = 1;
     cache->below_max = 0;
@@ -116,27 +82,11 @@ wr_cache_clear(struct wr_thread_cache *cache)
 
 /* ---- The owner --------------------------------------------------------- */
 
-bool
-wr_cache_begin(struct wr_thread_cache *cache)
-{
-    wr_publish(&cache->busy, 1); /* [sweep] */
-    if (wr_cache_is_on(cache))
-        return true;
-    wr_cache_end(cache);
-    return false;
-}
-
-void
-wr_cache_end(struct wr_thread_cache *cache)
-{
-    wr_store_release(&cache->busy, 0); /* [busy] */
-}
-
 static void
 set_top(struct wr_thread_cache *cache, uint32_t word, uint64_t mask)
 {
-    wr_store_relaxed(&cache->word, word); /* wr_cache_end orders it */
-    wr_store_relaxed(&cache->top, mask);  /* wr_cache_end orders it */
+    wr_store_relaxed(&cache->word, word); /* wr_gate_end orders it */
+    wr_store_relaxed(&cache->top, mask);  /* wr_gate_end orders it */
 }
 
 /* Takes the lowest block of the top, which has one. */
@@ -159,7 +109,7 @@ raise(struct wr_thread_cache *cache)
     _Atomic uint64_t *below = &cache->below[last];
     set_top(cache, cache->below_words[last],
         wr_load_relaxed(below)); /* only the owner writes it */
-    wr_store_relaxed(below, 0);  /* wr_cache_end orders it */
+    wr_store_relaxed(below, 0);  /* wr_gate_end orders it */
     return true;
 }
 
@@ -207,8 +157,7 @@ lower(struct wr_thread_cache *cache)
         return old;
     uint32_t next = cache->depth++;
     cache->below_words[next] = old.word;
-    wr_store_relaxed(
-        &cache->below[next], old.mask); /* wr_cache_end orders it */
+    wr_store_relaxed(&cache->below[next], old.mask); /* wr_gate_end orders it */
     return (struct wr_batch){ 0 };
 }
 
@@ -227,7 +176,7 @@ wr_cache_give(
     } else if ((place = find_below(cache, word)) < cache->depth) {
         _Atomic uint64_t *below = &cache->below[place];
         seen = wr_load_relaxed(below);       /* only the owner writes it */
-        wr_store_relaxed(below, seen | bit); /* wr_cache_end orders it */
+        wr_store_relaxed(below, seen | bit); /* wr_gate_end orders it */
     } else {
         seen = 0;
         *spilled = lower(cache);
@@ -237,29 +186,6 @@ wr_cache_give(
 }
 
 /* ---- The sweeper ------------------------------------------------------- */
-
-bool
-wr_cache_stop(struct wr_thread_cache *cache)
-{
-    if (wr_load_relaxed(&cache->control) != WR_CACHE_ON) /* under the lock */
-        return false;
-    wr_publish(&cache->control, WR_CACHE_STOPPED); /* [sweep] */
-    return true;
-}
-
-bool
-wr_cache_is_stopped(const struct wr_thread_cache *cache)
-{
-    return wr_observe(&cache->control) == WR_CACHE_STOPPED; /* [off] */
-}
-
-void
-wr_cache_wait(struct wr_thread_cache *cache)
-{
-    for (unsigned round = 0; wr_observe(&cache->busy) != 0; /* [sweep] [busy] */
-         round++)
-        wr_thread_yield(round);
-}
 
 struct wr_batch
 wr_cache_batch(const struct wr_thread_cache *cache, uint32_t index)
@@ -277,8 +203,8 @@ void
 wr_cache_turn_off(struct wr_thread_cache *cache, uint64_t top)
 {
     cache->stolen = top;
-    wr_store_relaxed(&cache->word, WR_NO_WORD);      /* [off] orders it */
-    wr_store_release(&cache->control, WR_CACHE_OFF); /* [off] */
+    wr_store_relaxed(&cache->word, WR_NO_WORD); /* [off] orders it */
+    wr_gate_turn_off(&cache->gate);
 }
 
 bool
@@ -295,13 +221,13 @@ wr_cache_turn_on(
     WR_ASSERT(wr_cache_word(cache) == WR_NO_WORD && wr_cache_top(cache) == 0);
     cache->batch_max = (uint8_t)batch_max;
     cache->below_max = (uint8_t)below_max;
-    wr_store_relaxed(&cache->control, WR_CACHE_ON); /* under the lock */
+    wr_gate_turn_on(&cache->gate);
 }
 
 uint32_t
 wr_cache_count(const struct wr_thread_cache *cache)
 {
-    if (wr_load_relaxed(&cache->control) != WR_CACHE_ON) /* under the lock */
+    if (!wr_gate_is_on(&cache->gate))
         return 0;
     uint32_t count = wr_count_bits(wr_cache_top(cache));
     for (uint32_t i = 0; i < WR_CACHE_DEPTH; i++)

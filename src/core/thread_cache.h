@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/bitmap.h"
 #include "base/bits.h"
+#include "core/cache_gate.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,23 +21,15 @@ enum { WR_CACHE_DEPTH = 7 };
 
 #define WR_NO_WORD UINT32_MAX
 
-/* Bits of nothing: off. Who turns a cache off, or on, holds the lock. */
-enum wr_cache_control {
-    WR_CACHE_OFF = 0,
-    WR_CACHE_ON,
-    WR_CACHE_STOPPED /* being emptied by another thread */
-};
-
 struct wr_thread_cache {
-    _Atomic uint64_t top;     /* blocks of `word`; the common paths use these */
-    _Atomic uint32_t word;    /* WR_NO_WORD: holds nothing, or was swept */
-    _Atomic uint32_t control; /* enum wr_cache_control */
-    _Atomic uint32_t busy;    /* 1 while the owner changes more than `top` */
-    uint8_t depth;            /* how many batches lie below the top */
-    uint8_t below_max;        /* blocks of one that may lie there: 0 to 64 */
-    uint8_t batch_max;        /* blocks to refill with: 1 to 64 */
-    uint64_t stolen;          /* what a sweep found in `top` */
-    uint32_t credit;          /* direct takes until it may be on again */
+    _Atomic uint64_t top;  /* blocks of `word`; the common paths use these */
+    _Atomic uint32_t word; /* WR_NO_WORD: holds nothing, or was swept */
+    struct wr_gate gate;   /* how others get what is here */
+    uint8_t depth;         /* how many batches lie below the top */
+    uint8_t below_max;     /* blocks of one that may lie there: 0 to 64 */
+    uint8_t batch_max;     /* blocks to refill with: 1 to 64 */
+    uint64_t stolen;       /* what a sweep found in `top` */
+    uint32_t credit;       /* direct takes until it may be on again */
     _Atomic uint64_t below[WR_CACHE_DEPTH];
     uint32_t below_words[WR_CACHE_DEPTH];
 };
@@ -72,26 +65,14 @@ wr_cache_wide_word(const struct wr_thread_cache *cache)
     return (uint64_t)(int64_t)(int32_t)wr_cache_word(cache);
 }
 
-/* Half an operation: the new top. wr_cache_is_on is the other half. */
+/* Half an operation: the new top. wr_gate_is_on is the other half. */
 static inline void
 wr_cache_set_top(struct wr_thread_cache *cache, uint64_t top)
 {
     wr_publish(&cache->top, top); /* [sweep] */
 }
 
-/* False: the cache was swept, or is being. Then the operation is not yet over;
-   see wr_cache_settle. */
-static inline bool
-wr_cache_is_on(const struct wr_thread_cache *cache)
-{
-    return wr_observe(&cache->control) == WR_CACHE_ON; /* [sweep] [off] */
-}
-
 /* ---- The owner, for more than the top ---- */
-
-/* Keeps sweeps out until wr_cache_end. False: the cache is not on. */
-bool wr_cache_begin(struct wr_thread_cache *cache);
-void wr_cache_end(struct wr_thread_cache *cache);
 
 /* Takes a block out, from whatever batch; between begin and end. */
 bool wr_cache_take(struct wr_thread_cache *cache, uint32_t *slot);
@@ -111,15 +92,6 @@ bool wr_cache_give(
 void wr_cache_clear(struct wr_thread_cache *cache);
 
 /* ---- Whoever holds the lock ---- */
-
-/* Begins to sweep; a heavy fence follows. False: it was not on. */
-bool wr_cache_stop(struct wr_thread_cache *cache);
-
-/* True if wr_cache_stop was called and the sweep has not ended. */
-bool wr_cache_is_stopped(const struct wr_thread_cache *cache);
-
-/* Behind the fence: waits for an owner between begin and end. */
-void wr_cache_wait(struct wr_thread_cache *cache);
 
 /* Batch `index` of a cache, 0 to WR_CACHE_DEPTH; its mask may be empty. Of one
    that is stopped and waited for, or by its owner. */

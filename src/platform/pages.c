@@ -172,7 +172,8 @@ wr_pages_reserve(size_t size, size_t align, struct wr_region *region)
 bool
 wr_pages_discard(void *base, size_t size)
 {
-    return madvise(base, size, MADV_DONTNEED) == 0;
+    return size % wr_page_size() == 0 &&
+           madvise(base, size, MADV_DONTNEED) == 0;
 }
 
 bool

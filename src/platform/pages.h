@@ -39,7 +39,8 @@ bool wr_pages_map(size_t size, size_t align, enum wr_page_kind kind,
 bool wr_pages_reserve(size_t size, size_t align, struct wr_region *region);
 
 /* Gives the memory of whole pages to the system; they are zeroed when they are
-   touched again. False: it does not take them; they are locked, perhaps. */
+   touched again. False: it does not take them; they are locked, perhaps, or not
+   whole pages. */
 bool wr_pages_discard(void *base, size_t size);
 
 /* Touches every page, so that none faults later. False: errno says why. */

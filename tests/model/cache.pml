@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cache: no block is hidden in a thread's cache, lost there, or handed out twice
- * (src/core/thread_cache.c, "Nobody hides a block").
+ * (src/core/cache_gate.c).
  *
  *     owner     its stores go through a buffer, ─▶ memory ◀─ sweeper
  *               which empties itself at any time

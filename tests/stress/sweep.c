@@ -315,7 +315,7 @@ expect_caches_counted(void)
     wr_mutex_lock(&arena->mutex);
     for (struct wr_record *record = arena->records; record != NULL;
          record = record->next)
-        on += wr_cache_is_on(&record->cache);
+        on += wr_gate_is_on(&record->cache.gate);
     stress_expect_equal(arena->caches_on, on, "caches that are on");
     wr_mutex_unlock(&arena->mutex);
 }

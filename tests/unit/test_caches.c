@@ -320,7 +320,7 @@ Test(caches, a_sweep_takes_everything_back_and_turns_all_off)
     cr_assert(eq(u32, wr_bitmap_free_count(&arena->fixed.map), 1000));
     cr_assert(eq(u64, stats_of(arena).sweeps, 1));
     for (size_t i = 0; i < KEEPERS; i++)
-        cr_assert(not(wr_cache_is_on(&keepers[i].record->cache)));
+        cr_assert(not(wr_gate_is_on(&keepers[i].record->cache.gate)));
     for (size_t i = 0; i < KEEPERS; i++)
         end_keeper(&keepers[i]);
     close_whole(&arena);
@@ -621,7 +621,7 @@ expect_to_wait_for_the_sweep(bool gives)
     (void)pthread_barrier_wait(&taker.gate);
 
     wr_mutex_lock(&arena->mutex);
-    cr_assert(wr_cache_stop(&taker.record->cache));
+    cr_assert(wr_gate_stop(&taker.record->cache.gate));
     wr_fence_heavy();
     (void)pthread_barrier_wait(&taker.gate);
     (void)usleep(20000);
@@ -778,7 +778,7 @@ Test(caches, a_thread_that_begins_in_a_drought_has_its_cache_off)
     wr_mutex_unlock(&arena->mutex);
     struct wr_record *record = wr_record_of(arena);
 
-    cr_assert(not(wr_cache_is_on(&record->cache)));
+    cr_assert(not(wr_gate_is_on(&record->cache.gate)));
     cr_assert(eq(u32, record->cache.credit, 2048));
     expect_caches(arena, 0, 0);
     (void)wr_and_relaxed(&arena->state, ~(uint32_t)WR_SEARCHING);
@@ -1021,13 +1021,13 @@ Test(caches, a_sweep_that_waits_is_not_cancelled_with_the_mutex_held)
     asker.arena = open_cached(100);
     cr_assert(eq(int, ask(asker.arena), WEIR_OK));
     struct wr_record *record = wr_record_of(asker.arena);
-    cr_assert(wr_cache_begin(&record->cache));
+    cr_assert(wr_gate_begin(&record->cache.gate));
     pthread_t thread = start_thread(ask_to_the_end, &asker);
     cr_assert(zero(int, nanosleep(&a_while, NULL)));
     cr_assert(zero(int, pthread_cancel(thread)));
     cr_assert(zero(int, nanosleep(&a_while, NULL)));
 
-    wr_cache_end(&record->cache);
+    wr_gate_end(&record->cache.gate);
 
     cr_assert(zero(int, pthread_join(thread, NULL)));
     cr_assert(atomic_load_explicit(&asker.is_done, memory_order_acquire));

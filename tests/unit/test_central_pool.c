@@ -8,7 +8,7 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-enum { PAGES = 64, SMALLEST = PAGES * WR_PAGE_SLOTS };
+enum { PAGES = 64, SMALLEST = PAGES * WR_PAGE_UNITS };
 
 static void *blocks[SMALLEST + 1];
 
@@ -201,22 +201,23 @@ Test(central_pool, a_class_that_keeps_a_page_gives_it_to_who_needs_it)
     close_heap(&heap);
 }
 
-/* ---- Batches ----------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------ */
 
-Test(central_pool, a_batch_is_of_one_word_and_no_more_than_asked_for)
+/* Spans are cut when none has a block; so a class that has pages gives all that was
+   asked for, or all of the last span. */
+Test(central_pool, it_gives_no_more_than_was_asked_for_and_each_block_once)
 {
     struct weir_heap *heap = open_small_heap();
 
     for (uint32_t class = 0; class < WEIR_HEAP_CLASSES; class ++)
-        for (uint32_t most = 1; most <= 64; most++) {
-            struct wr_batch batch = { 0 };
-            uint32_t share = UINT32_C(1) << wr_central_shift(class);
-            cr_assert(wr_central_take(heap, class, most, &batch));
-            uint32_t count = wr_count_bits(batch.mask);
-            cr_assert(count >= 1 && count <= most && count <= share);
-            cr_assert(zero(u64, batch.mask & ~wr_low_bits(share)));
+        for (uint32_t most = 1; most <= WR_SHELF_MAX; most += 15) {
+            uint32_t count = wr_central_take(heap, class, most, blocks);
+            cr_assert(count >= 1 && count <= most);
+            for (uint32_t i = 1; i < count; i++)
+                cr_assert(ne(ptr, blocks[i - 1], blocks[i]));
             weir_heap_check(heap);
-            wr_central_give(heap, class, &batch);
+            wr_central_give(heap, class, blocks, count);
+            weir_heap_check(heap);
         }
 
     weir_heap_trim(heap);
@@ -224,17 +225,55 @@ Test(central_pool, a_batch_is_of_one_word_and_no_more_than_asked_for)
     close_heap(&heap);
 }
 
-Test(misuse, a_batch_that_is_given_twice_aborts, .signal = SIGABRT)
+/* In whatever order, and of however many spans. */
+Test(central_pool, blocks_of_many_spans_go_home_together)
+{
+    enum { COUNT = 5000, STEP = 1999 };
+    struct weir_heap *heap = open_small_heap();
+    void *shuffled[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        cr_assert(eq(u32, wr_central_take(heap, 3, 1, &blocks[i]), 1));
+    for (size_t i = 0; i < COUNT; i++)
+        shuffled[i] = blocks[i * STEP % COUNT];
+
+    wr_central_give(heap, 3, shuffled, COUNT);
+
+    weir_heap_check(heap);
+    weir_heap_trim(heap);
+    cr_assert(eq(u64, unused_pages(heap), PAGES));
+    close_heap(&heap);
+}
+
+Test(misuse, a_block_that_is_given_twice_aborts, .signal = SIGABRT)
 {
     struct weir_heap *heap = open_small_heap();
-    struct wr_batch first = { 0 };
-    struct wr_batch second = { 0 };
-    cr_assert(wr_central_take(heap, 0, 3, &first));
-    cr_assert(wr_central_take(heap, 0, 3, &second));
-    wr_central_give(heap, 0, &first);
+    cr_assert(eq(u32, wr_central_take(heap, 0, 3, blocks), 3));
+    wr_central_give(heap, 0, blocks, 2);
     expect_misuse("weir: heap 'test': a block was released twice");
 
-    wr_central_give(heap, 0, &first);
+    wr_central_give(heap, 0, blocks + 1, 2);
+}
+
+Test(misuse, a_block_that_is_given_twice_at_once_aborts, .signal = SIGABRT)
+{
+    struct weir_heap *heap = open_small_heap();
+    cr_assert(eq(u32, wr_central_take(heap, 0, 3, blocks), 3));
+    blocks[2] = blocks[0];
+    expect_misuse("weir: heap 'test': a block was released twice");
+
+    wr_central_give(heap, 0, blocks, 3);
+}
+
+/* Its pages are gone, or another class's by then. */
+Test(misuse, a_block_of_a_span_that_is_gone_aborts, .signal = SIGABRT)
+{
+    struct weir_heap *heap = open_small_heap();
+    cr_assert(eq(u32, wr_central_take(heap, 40, 1, blocks), 1));
+    wr_central_give(heap, 40, blocks, 1);
+    weir_heap_trim(heap);
+    expect_misuse("weir: heap 'test': a block was released twice");
+
+    wr_central_give(heap, 40, blocks, 1);
 }
 
 /* ---- Numbers ----------------------------------------------------------- */

@@ -26,9 +26,9 @@ static void
 fill(uint32_t word, uint64_t mask)
 {
     struct wr_batch batch = { mask, word };
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     wr_cache_fill(&cache, &batch);
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
 }
 
 /* A block that goes in where there is room. */
@@ -36,9 +36,9 @@ static void
 give(uint32_t slot)
 {
     struct wr_batch spilled = { 7, 7 };
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     cr_assert(wr_cache_give(&cache, slot, &spilled));
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     cr_assert(zero(u64, spilled.mask));
 }
 
@@ -46,9 +46,9 @@ static uint32_t
 take_one(void)
 {
     uint32_t slot = UINT32_MAX;
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     cr_assert(wr_cache_take(&cache, &slot));
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     return slot;
 }
 
@@ -56,9 +56,9 @@ static void
 expect_empty(void)
 {
     uint32_t slot = 4711;
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     cr_assert(not(wr_cache_take(&cache, &slot)));
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     cr_assert(eq(u32, slot, 4711));
     cr_assert(eq(u32, wr_cache_count(&cache), 0));
 }
@@ -71,13 +71,13 @@ Test(thread_cache, a_new_one_is_empty_and_off)
 
     wr_cache_init(&cache);
 
-    cr_assert(not(wr_cache_is_on(&cache)));
-    cr_assert(not(wr_cache_is_stopped(&cache)));
+    cr_assert(not(wr_gate_is_on(&cache.gate)));
+    cr_assert(not(wr_gate_is_stopped(&cache.gate)));
     cr_assert(eq(u32, wr_cache_word(&cache), WR_NO_WORD));
     for (uint32_t i = 0; i < BATCHES; i++)
         cr_assert(zero(u64, wr_cache_batch(&cache, i).mask));
     wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
-    cr_assert(wr_cache_is_on(&cache));
+    cr_assert(wr_gate_is_on(&cache.gate));
     expect_empty();
 }
 
@@ -188,11 +188,11 @@ Test(thread_cache, when_it_is_full_the_old_top_leaves)
     open_cache();
     give_to_the_brim();
     give((BATCHES - 1) * 64 + 3);
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
 
     cr_assert(wr_cache_give(&cache, BATCHES * 64 + 1, &spilled));
 
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     cr_assert(eq(u64, spilled.mask, 9));
     cr_assert(eq(u32, spilled.word, BATCHES - 1));
     cr_assert(eq(u32, wr_cache_count(&cache), BATCHES));
@@ -212,9 +212,9 @@ Test(thread_cache, a_top_that_is_too_large_to_lie_below_leaves)
             for (uint32_t i = 0; i < count; i++)
                 give(i);
 
-            cr_assert(wr_cache_begin(&cache));
+            cr_assert(wr_gate_begin(&cache.gate));
             cr_assert(wr_cache_give(&cache, 64, &spilled));
-            wr_cache_end(&cache);
+            wr_gate_end(&cache.gate);
 
             bool leaves = count > limit;
             uint32_t stay = leaves ? 0 : count;
@@ -248,9 +248,9 @@ Test(thread_cache, blocks_that_come_home_in_order_leave_in_whole_words)
     open_cache();
 
     for (uint32_t slot = 0; slot < MANY * 64; slot++) {
-        cr_assert(wr_cache_begin(&cache));
+        cr_assert(wr_gate_begin(&cache.gate));
         cr_assert(wr_cache_give(&cache, slot, &spilled));
-        wr_cache_end(&cache);
+        wr_gate_end(&cache.gate);
         if (spilled.mask == 0)
             continue;
         cr_assert(eq(u64, spilled.mask, UINT64_MAX));
@@ -268,14 +268,14 @@ Test(thread_cache, a_block_that_is_in_already_is_told_on_top_and_below)
     struct wr_batch spilled = { 7, 7 };
     open_cache();
     give_to_the_brim();
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
 
     for (uint32_t i = 0; i < BATCHES; i++) {
         cr_assert(not(wr_cache_give(&cache, i * 64, &spilled)));
         cr_assert(zero(u64, spilled.mask));
     }
 
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     cr_assert(eq(u32, wr_cache_count(&cache), BATCHES));
 }
 
@@ -354,8 +354,8 @@ Test(thread_cache, the_top_is_what_was_filled_in_and_set)
 static struct wr_batch
 sweep(void)
 {
-    cr_assert(wr_cache_stop(&cache));
-    wr_cache_wait(&cache);
+    cr_assert(wr_gate_stop(&cache.gate));
+    wr_gate_wait(&cache.gate);
     struct wr_batch top = wr_cache_batch(&cache, 0);
     wr_cache_turn_off(&cache, top.mask);
     return top;
@@ -366,31 +366,31 @@ Test(thread_cache, one_that_is_stopped_lets_its_owner_do_nothing)
     open_cache();
     fill(4, 12);
 
-    cr_assert(wr_cache_stop(&cache));
+    cr_assert(wr_gate_stop(&cache.gate));
 
-    cr_assert(wr_cache_is_stopped(&cache));
-    cr_assert(not(wr_cache_is_on(&cache)));
-    cr_assert(not(wr_cache_begin(&cache)));
+    cr_assert(wr_gate_is_stopped(&cache.gate));
+    cr_assert(not(wr_gate_is_on(&cache.gate)));
+    cr_assert(not(wr_gate_begin(&cache.gate)));
     cr_assert(eq(u32, wr_cache_count(&cache), 0));
-    wr_cache_wait(&cache);
+    wr_gate_wait(&cache.gate);
     cr_assert(eq(u64, wr_cache_batch(&cache, 0).mask, 12));
 }
 
 Test(thread_cache, only_one_that_is_on_can_be_stopped)
 {
     wr_cache_init(&cache);
-    cr_assert(not(wr_cache_stop(&cache)));
-    cr_assert(not(wr_cache_is_stopped(&cache)));
+    cr_assert(not(wr_gate_stop(&cache.gate)));
+    cr_assert(not(wr_gate_is_stopped(&cache.gate)));
 
     wr_cache_turn_on(&cache, 1, WR_WORD_BITS);
-    cr_assert(wr_cache_stop(&cache));
-    cr_assert(not(wr_cache_stop(&cache)));
-    cr_assert(wr_cache_is_stopped(&cache));
+    cr_assert(wr_gate_stop(&cache.gate));
+    cr_assert(not(wr_gate_stop(&cache.gate)));
+    cr_assert(wr_gate_is_stopped(&cache.gate));
     wr_cache_turn_off(&cache, 0);
 
-    cr_assert(not(wr_cache_stop(&cache)));
-    cr_assert(not(wr_cache_is_stopped(&cache)));
-    cr_assert(not(wr_cache_is_on(&cache)));
+    cr_assert(not(wr_gate_stop(&cache.gate)));
+    cr_assert(not(wr_gate_is_stopped(&cache.gate)));
+    cr_assert(not(wr_gate_is_on(&cache.gate)));
 }
 
 Test(thread_cache, after_a_sweep_the_owner_knows_what_was_stolen_from_the_top)
@@ -409,7 +409,7 @@ Test(thread_cache, after_a_sweep_the_owner_knows_what_was_stolen_from_the_top)
     cr_assert(not(wr_cache_was_stolen(&cache, 2 * 64 + 3)));
     cr_assert(eq(u32, wr_cache_word(&cache), WR_NO_WORD));
     cr_assert(eq(u32, wr_cache_count(&cache), 0));
-    cr_assert(not(wr_cache_begin(&cache)));
+    cr_assert(not(wr_gate_begin(&cache.gate)));
 }
 
 Test(thread_cache, a_clear_leaves_what_was_stolen)
@@ -460,7 +460,7 @@ Test(thread_cache, one_that_was_turned_on_again_is_as_new)
 
     wr_cache_turn_on(&cache, 17, WR_WORD_BITS);
 
-    cr_assert(wr_cache_is_on(&cache));
+    cr_assert(wr_gate_is_on(&cache.gate));
     cr_assert(eq(u32, cache.batch_max, 17));
     expect_empty();
     give_to_the_brim();
@@ -473,9 +473,9 @@ static atomic_bool waited;
 static void *
 wait_for_owner(void *unused)
 {
-    cr_assert(wr_cache_stop(&cache));
+    cr_assert(wr_gate_stop(&cache.gate));
     atomic_store(&waits, true);
-    wr_cache_wait(&cache);
+    wr_gate_wait(&cache.gate);
     atomic_store(&waited, true);
     return unused;
 }
@@ -484,7 +484,7 @@ Test(thread_cache, a_sweeper_waits_for_an_owner_who_has_begun)
 {
     struct wr_batch spilled;
     open_cache();
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     pthread_t sweeper = start_thread(wait_for_owner, NULL);
     while (!atomic_load(&waits))
         ;
@@ -492,11 +492,11 @@ Test(thread_cache, a_sweeper_waits_for_an_owner_who_has_begun)
     (void)usleep(20000);
     cr_assert(not(atomic_load(&waited)));
     cr_assert(wr_cache_give(&cache, 70, &spilled));
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
 
     join_thread(sweeper);
     cr_assert(eq(u64, wr_cache_batch(&cache, 0).mask, 64));
-    cr_assert(not(wr_cache_begin(&cache)));
+    cr_assert(not(wr_gate_begin(&cache.gate)));
 }
 
 /* ---- Against the naive set --------------------------------------------- */
@@ -546,9 +546,9 @@ static void
 step_take(void)
 {
     uint32_t slot;
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     bool taken = wr_cache_take(&cache, &slot);
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     cr_assert(eq(int, taken, in_count > 0));
     if (taken)
         leave(slot);
@@ -560,9 +560,9 @@ step_give(uint32_t slot)
 {
     struct wr_batch spilled;
     bool was_in = in[slot];
-    cr_assert(wr_cache_begin(&cache));
+    cr_assert(wr_gate_begin(&cache.gate));
     bool was_out = wr_cache_give(&cache, slot, &spilled);
-    wr_cache_end(&cache);
+    wr_gate_end(&cache.gate);
     cr_assert(eq(int, was_out, !was_in));
     if (!was_in)
         in_count++;
@@ -589,8 +589,8 @@ step_refill(struct prng *prng)
 static void
 step_sweep(void)
 {
-    cr_assert(wr_cache_stop(&cache));
-    wr_cache_wait(&cache);
+    cr_assert(wr_gate_stop(&cache.gate));
+    wr_gate_wait(&cache.gate);
     struct wr_batch top = wr_cache_batch(&cache, 0);
     for (uint32_t i = 0; i < BATCHES; i++) {
         struct wr_batch batch = wr_cache_batch(&cache, i);

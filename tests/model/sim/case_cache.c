@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cache: caches hide nothing, and lose nothing. arena/caches.c; "Nobody hides a
- * block" in core/thread_cache.c.
+ * cache: caches hide nothing, and lose nothing. arena/caches.c and
+ * core/cache_gate.c.
  *
  *     word 0  [x x x ... . .]      two or three blocks are free, in bitmap or
  *     word 1  [x x x ... x .]      caches; the others are out for ever

@@ -69,7 +69,7 @@ static bool
 settle(uint32_t slot)
 {
     struct wr_thread_cache *cache = &shared->cache;
-    if (wr_cache_is_stopped(cache)) {
+    if (wr_gate_is_stopped(&cache->gate)) {
         wr_mutex_lock(&shared->lock);
         wr_mutex_unlock(&shared->lock);
     }
@@ -81,7 +81,7 @@ static bool
 begin(void)
 {
     struct wr_thread_cache *cache = &shared->cache;
-    if (wr_cache_is_on(cache) && wr_cache_begin(cache))
+    if (wr_gate_is_on(&cache->gate) && wr_gate_begin(&cache->gate))
         return true;
     if (wr_cache_top(cache) != 0)
         (void)settle(0);
@@ -105,7 +105,7 @@ take_between(uint32_t *slot)
         return false;
     bool taken = wr_cache_take(&shared->cache, slot) ||
                  (refill() && wr_cache_take(&shared->cache, slot));
-    wr_cache_end(&shared->cache);
+    wr_gate_end(&shared->cache.gate);
     return taken;
 }
 
@@ -118,7 +118,7 @@ take(uint32_t *slot)
     if (top != 0) {
         *slot = slot_at(wr_cache_word(cache), wr_lowest_bit(top));
         wr_cache_set_top(cache, top & (top - 1));
-        taken = wr_cache_is_on(cache) || !settle(*slot);
+        taken = wr_gate_is_on(&cache->gate) || !settle(*slot);
     }
     if (!taken)
         taken = take_between(slot) || wr_bitmap_take(&map, &hint, slot);
@@ -142,7 +142,7 @@ give_between(uint32_t slot)
     struct wr_batch spilled;
     sim_expect(wr_cache_give(&shared->cache, slot, &spilled));
     give_batch(&hint, &spilled);
-    wr_cache_end(&shared->cache);
+    wr_gate_end(&shared->cache.gate);
     return true;
 }
 
@@ -155,7 +155,7 @@ give(uint32_t slot)
     disown(slot);
     if (wr_cache_word(cache) == slot / WR_WORD_BITS && (top & bit) == 0) {
         wr_cache_set_top(cache, top | bit);
-        if (wr_cache_is_on(cache) || settle(slot))
+        if (wr_gate_is_on(&cache->gate) || settle(slot))
             return;
     } else if (give_between(slot)) {
         return;
@@ -167,7 +167,7 @@ static void
 turn_on(void)
 {
     wr_mutex_lock(&shared->lock);
-    if (!wr_cache_is_on(&shared->cache)) {
+    if (!wr_gate_is_on(&shared->cache.gate)) {
         wr_cache_clear(&shared->cache);
         wr_cache_turn_on(&shared->cache, WR_WORD_BITS, WR_WORD_BITS);
     }
@@ -243,9 +243,9 @@ static void
 sweep(void)
 {
     wr_mutex_lock(&shared->lock);
-    if (wr_cache_stop(&shared->cache)) {
+    if (wr_gate_stop(&shared->cache.gate)) {
         wr_fence_heavy();
-        wr_cache_wait(&shared->cache);
+        wr_gate_wait(&shared->cache.gate);
         empty_cache();
     }
     wr_mutex_unlock(&shared->lock);
@@ -315,8 +315,8 @@ prepare(void)
     wr_cache_turn_on(&shared->cache, WR_WORD_BITS, WR_WORD_BITS);
     sim_name(&shared->cache.top, "top");
     sim_name(&shared->cache.word, "word");
-    sim_name(&shared->cache.control, "control");
-    sim_name(&shared->cache.busy, "busy");
+    sim_name(&shared->cache.gate.control, "control");
+    sim_name(&shared->cache.gate.busy, "busy");
     sim_name(&shared->cache.below[0], "below");
     sim_name(&shared->words[0], "word 0");
     sim_name(&shared->words[1], "word 1");
@@ -405,8 +405,9 @@ none_is_lost(void)
     uint64_t free[WORDS] = { 0 };
     for (uint32_t i = 0; i < WORDS; i++)
         free[i] = wr_load_relaxed(&map.words[i]); /* it is quiet */
-    sim_expect(!wr_cache_is_stopped(&shared->cache));
-    uint32_t batches = wr_cache_is_on(&shared->cache) ? 1 + WR_CACHE_DEPTH : 0;
+    sim_expect(!wr_gate_is_stopped(&shared->cache.gate));
+    uint32_t batches =
+        wr_gate_is_on(&shared->cache.gate) ? 1 + WR_CACHE_DEPTH : 0;
     for (uint32_t i = 0; i < batches; i++) {
         struct wr_batch batch = wr_cache_batch(&shared->cache, i);
         if (batch.mask == 0)

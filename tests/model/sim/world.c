@@ -102,8 +102,8 @@ world_expect_caches(const struct weir_arena *arena)
     uint32_t on = 0;
     const struct wr_record *record = arena->records;
     for (; record != NULL; record = record->next) {
-        sim_expect(!wr_cache_is_stopped(&record->cache));
-        on += wr_cache_is_on(&record->cache);
+        sim_expect(!wr_gate_is_stopped(&record->cache.gate));
+        on += wr_gate_is_on(&record->cache.gate);
     }
     uint32_t state = wr_load_relaxed(&arena->state); /* it is quiet */
     sim_expect(on == arena->caches_on);
