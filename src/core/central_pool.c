@@ -243,7 +243,7 @@ find_span(const struct weir_heap *heap, uint32_t class, const void *block,
 }
 
 /* Gives a block `offset` bytes behind the start of the region. False: it is in the
-   span already, or out. */
+   span already, or out, or none of the span. */
 static inline bool
 give_one(struct wr_heap_region *region, struct wr_span *span, uint32_t page,
     size_t offset)
@@ -255,7 +255,7 @@ give_one(struct wr_heap_region *region, struct wr_span *span, uint32_t page,
         &region->sizes[offset / WR_CLASS_UNIT]); /* who has it struck it out */
     if (word < span->hint)
         span->hint = word;
-    return asked == 0 &&
+    return asked == 0 && index * wr_class_units(span->class) == units &&
            !wr_set_bit(
                &region->words[(size_t)page * WR_PAGE_WORDS + word], index);
 }

@@ -265,8 +265,11 @@ wr_heap_release_full(struct weir_heap *heap, void *memory,
     const struct wr_shelf *shelf, _Atomic uint32_t *asked)
 {
     struct wr_heap_record *record = wr_heap_recent;
+    uint32_t class = (uint32_t)(shelf - record->shelves);
+    if (class >= WR_CLASS_SMALL_COUNT)
+        wr_heap_fail(heap, "a block was released twice");
     wr_store_relaxed(asked, 0); /* it was ours */
-    give(heap, record, (uint32_t)(shelf - record->shelves), memory);
+    give(heap, record, class, memory);
     return WEIR_OK;
 }
 

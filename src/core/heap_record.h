@@ -3,6 +3,7 @@
 #ifndef WR_HEAP_RECORD_H
 #define WR_HEAP_RECORD_H
 
+#include "core/heap_region.h"
 #include "core/heap_shelf.h"
 #include "core/size_class.h"
 #include "weir/heap.h"
@@ -13,8 +14,10 @@
    until it looks at the clock. */
 enum { WR_HEAP_CREDIT = 2048, WR_HEAP_TICK = 256 };
 
+/* The shelves behind those of classes are always full: a release comes to them whose
+   block another release has taken home meanwhile. */
 struct wr_heap_record {
-    struct wr_shelf shelves[WR_CLASS_SMALL_COUNT];
+    struct wr_shelf shelves[WR_ENTRY_KINDS - WR_ENTRY_SPAN]; /* by class */
     uint64_t serial;               /* of the heap; 0: none */
     struct wr_heap_region *region; /* where the thread released last */
     struct wr_shelf *shelf;        /* on which, */

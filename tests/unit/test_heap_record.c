@@ -404,6 +404,19 @@ Test(misuse, racing_releases_abort_when_one_goes_home_that_is_out,
     weir_heap_flush(heap);
 }
 
+/* The other has taken it home, and its span with it, behind the first look. */
+Test(misuse, a_release_whose_span_goes_meanwhile_aborts, .signal = SIGABRT)
+{
+    struct weir_heap *heap = open_heap(4 * MIB, 0);
+    void *memory = get(heap, 64);
+    struct wr_place place;
+    cr_assert(eq(int, wr_heap_find(heap, memory, &place), WEIR_OK));
+    wr_store_relaxed(&place.region->entries[place.page], WR_ENTRY_GONE);
+    expect_misuse("weir: heap 'test': a block was released twice");
+
+    (void)weir_heap_release(heap, memory);
+}
+
 Test(misuse, racing_releases_that_meet_in_a_span_abort, .signal = SIGABRT)
 {
     struct weir_heap *heap = open_heap(4 * MIB, 0);
