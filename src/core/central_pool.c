@@ -109,7 +109,7 @@ static bool
 cut(struct weir_heap *heap, uint32_t class, uint32_t pages)
 {
     struct wr_pages taken;
-    if (!wr_heap_take_pages(heap, pages, 1, &taken))
+    if (!wr_heap_take_pages(heap, pages, 1, 0, &taken))
         return false;
     struct wr_heap_region *region = taken.region;
     uint32_t page = taken.page;
@@ -152,7 +152,9 @@ dissolve(struct weir_heap *heap, uint32_t number)
     central->blocks -= span->count;
     central->free -= span->count;
     set_entries(region, page, span->pages, WR_ENTRY_GONE);
-    wr_heap_give_pages(heap, region, page, span->pages);
+    wr_mutex_lock(&region->lock);
+    wr_heap_give_pages(heap, region, page);
+    wr_mutex_unlock(&region->lock);
 }
 
 void

@@ -32,21 +32,6 @@ is_too_large(const struct weir_heap *heap, size_t size)
     return pages_for(size) > heap->pages_max || pages_for(size) >= WR_PAGES_MAX;
 }
 
-static void
-set_out(const struct wr_pages *taken, size_t size)
-{
-    struct wr_heap_region *region = taken->region;
-    wr_mutex_lock(&region->lock);
-    region->larges[taken->page] = size;
-    region->large_live++;
-    region->large_bytes += (uint64_t)wr_runs_length(&region->runs, taken->page)
-                           << WR_PAGE_SHIFT;
-    wr_store_relaxed(&region->entries[taken->page],
-        wr_entry(
-            WR_ENTRY_LARGE, taken->page)); /* who has a block was given it */
-    wr_mutex_unlock(&region->lock);
-}
-
 enum weir_status
 wr_heap_large_alloc(struct weir_heap *heap, size_t size, size_t align,
     bool zeroed, void **memory)
@@ -61,12 +46,11 @@ wr_heap_large_alloc(struct weir_heap *heap, size_t size, size_t align,
         align > WR_PAGE_BYTES ? (uint32_t)(align >> WR_PAGE_SHIFT) : 1;
     struct wr_pages taken;
     struct wr_hunt hunt = wr_heap_hunt(heap, count);
-    while (!wr_heap_take_pages(heap, count, align_pages, &taken)) {
+    while (!wr_heap_take_pages(heap, count, align_pages, size, &taken)) {
         enum weir_status status = wr_heap_make_room(heap, &hunt);
         if (status != WEIR_OK)
             return status;
     }
-    set_out(&taken, size);
     *memory = taken.region->base + ((size_t)taken.page << WR_PAGE_SHIFT);
     if (zeroed && !taken.is_zero)
         memset(*memory, 0, size);
@@ -91,21 +75,20 @@ wr_heap_large_release(
     struct weir_heap *heap, const struct wr_place *place, size_t size)
 {
     struct wr_heap_region *region = place->region;
-    uint32_t count = 0;
     wr_mutex_lock(&region->lock);
     enum weir_status status = check_out(place, size);
     if (status == WEIR_OK) {
-        count = wr_runs_length(&region->runs, place->page);
         region->large_live--;
-        region->large_bytes -= (uint64_t)count << WR_PAGE_SHIFT;
+        region->large_bytes -=
+            (uint64_t)wr_runs_length(&region->runs, place->page)
+            << WR_PAGE_SHIFT;
         wr_store_relaxed(
             &region->entries[place->page], WR_ENTRY_GONE); /* it was ours */
+        wr_heap_give_pages(heap, region, place->page);
     }
     wr_mutex_unlock(&region->lock);
-    if (status == WEIR_OK) {
-        wr_heap_give_pages(heap, region, place->page, count);
+    if (status == WEIR_OK)
         wr_heap_tick(heap);
-    }
     return status;
 }
 

@@ -312,14 +312,29 @@ wr_heap_discard(struct weir_heap *heap)
 
 /* ---- Runs -------------------------------------------------------------- */
 
+/* A large block starts at the page. */
+static void
+set_large(
+    struct wr_heap_region *region, uint32_t page, uint32_t count, size_t size)
+{
+    region->larges[page] = size;
+    region->large_live++;
+    region->large_bytes += (uint64_t)count << WR_PAGE_SHIFT;
+    wr_store_relaxed(&region->entries[page],
+        wr_entry(WR_ENTRY_LARGE, page)); /* who has a block was given it */
+}
+
 static bool
 take_from(struct wr_heap_region *region, uint32_t count, uint32_t align,
-    struct wr_pages *pages)
+    size_t size, struct wr_pages *pages)
 {
     wr_mutex_lock(&region->lock);
     bool taken = wr_runs_take(&region->runs, count, align, &pages->page);
-    if (taken)
+    if (taken) {
         pages->is_zero = remove_notes(region, pages->page, pages->page + count);
+        if (size != 0)
+            set_large(region, pages->page, count, size);
+    }
     wr_mutex_unlock(&region->lock);
     return taken;
 }
@@ -346,13 +361,13 @@ reserve_pages(struct weir_heap *heap, size_t count)
 
 bool
 wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
-    struct wr_pages *pages)
+    size_t size, struct wr_pages *pages)
 {
     if (!reserve_pages(heap, count))
         return false;
     uint32_t regions = wr_heap_region_count(heap);
     for (uint32_t i = 0; i < regions; i++)
-        if (take_from(heap->regions[i], count, align, pages)) {
+        if (take_from(heap->regions[i], count, align, size, pages)) {
             pages->region = heap->regions[i];
             return true;
         }
@@ -361,17 +376,14 @@ wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
 }
 
 void
-wr_heap_give_pages(struct weir_heap *heap, struct wr_heap_region *region,
-    uint32_t page, uint32_t count)
+wr_heap_give_pages(
+    struct weir_heap *heap, struct wr_heap_region *region, uint32_t page)
 {
-    wr_mutex_lock(&region->lock);
+    uint32_t count = wr_runs_length(&region->runs, page);
     note(region, page, page + count);
-    bool given = wr_runs_give(&region->runs, page);
-    WR_ASSERT(given);
-    wr_mutex_unlock(&region->lock);
-    (void)wr_sub_relaxed(&heap->pages_used, count); /* a number */
-    if (!given)
+    if (!wr_runs_give(&region->runs, page))
         wr_heap_fail(heap, "the books of the heap are broken");
+    (void)wr_sub_relaxed(&heap->pages_used, count); /* a number */
 }
 
 bool

@@ -94,13 +94,14 @@ struct wr_pages {
     bool is_zero;  /* they were not touched since the system gave them */
 };
 
-/* Takes pages that follow one another, from whatever region has them. */
+/* Takes pages that follow one another, from whatever region has them: for a large
+   block of `size` bytes, which is noted, or for a span if that is 0. */
 bool wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
-    struct wr_pages *pages);
+    size_t size, struct wr_pages *pages);
 
-/* Gives all that were taken together back. */
-void wr_heap_give_pages(struct weir_heap *heap, struct wr_heap_region *region,
-    uint32_t page, uint32_t count);
+/* Gives all that were taken together back. The region's lock is held. */
+void wr_heap_give_pages(
+    struct weir_heap *heap, struct wr_heap_region *region, uint32_t page);
 
 /* Makes a run longer or shorter where it is. The region's lock is held. */
 bool wr_heap_resize_run(struct weir_heap *heap, struct wr_heap_region *region,

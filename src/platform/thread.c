@@ -21,8 +21,17 @@
 void
 wr_mutex_init(struct wr_mutex *mutex)
 {
-    int failed = pthread_mutex_init(&mutex->handle, NULL);
+    pthread_mutexattr_t kind;
+    int failed = pthread_mutexattr_init(&kind);
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+    /* Who finds it held looks again a few times: what is done under it is short. */
+    if (failed == 0)
+        failed = pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+    if (failed == 0)
+        failed = pthread_mutex_init(&mutex->handle, &kind);
     WR_CHECK(failed == 0, "a mutex could not be made");
+    (void)pthread_mutexattr_destroy(&kind);
 }
 
 void

@@ -288,15 +288,17 @@ static struct wr_pages
 take_pages(struct weir_heap *heap, uint32_t count)
 {
     struct wr_pages pages = { 0 };
-    cr_assert(wr_heap_take_pages(heap, count, 1, &pages));
+    cr_assert(wr_heap_take_pages(heap, count, 1, 0, &pages));
     (void)memset(pages.region->base + pages.page * WR_PAGE_BYTES, 1, 1);
     return pages;
 }
 
 static void
-give_pages(struct weir_heap *heap, const struct wr_pages *pages, uint32_t count)
+give_pages(struct weir_heap *heap, const struct wr_pages *pages)
 {
-    wr_heap_give_pages(heap, pages->region, pages->page, count);
+    wr_mutex_lock(&pages->region->lock);
+    wr_heap_give_pages(heap, pages->region, pages->page);
+    wr_mutex_unlock(&pages->region->lock);
 }
 
 /* As if that much time had gone by. */
@@ -332,7 +334,7 @@ Test(heap_region, pages_are_young_then_old_then_gone)
     cr_assert(pages.is_zero);
     expect_notes(heap, 0, 0);
 
-    give_pages(heap, &pages, 100);
+    give_pages(heap, &pages);
     expect_notes(heap, 100, 0);
     let_time_pass(heap, 40000);
     expect_notes(heap, 100, 0);
@@ -346,7 +348,7 @@ Test(heap_region, pages_are_young_then_old_then_gone)
 
     pages = take_pages(heap, 100);
     cr_assert(pages.is_zero);
-    give_pages(heap, &pages, 100);
+    give_pages(heap, &pages);
     weir_heap_destroy(&heap);
 }
 
@@ -355,7 +357,7 @@ Test(heap_region, pages_that_are_taken_again_are_neither_zero_nor_given_away)
     struct weir_heap *heap = open_forgetful(100000, 16 * MIB);
     struct wr_pages pages = take_pages(heap, 100);
     const unsigned char *first = pages.region->base;
-    give_pages(heap, &pages, 100);
+    give_pages(heap, &pages);
     let_time_pass(heap, 50000);
     expect_notes(heap, 0, 100);
 
@@ -369,8 +371,8 @@ Test(heap_region, pages_that_are_taken_again_are_neither_zero_nor_given_away)
 
     struct wr_pages rest = take_pages(heap, 30);
     cr_assert(rest.is_zero);
-    give_pages(heap, &rest, 30);
-    give_pages(heap, &pages, 70);
+    give_pages(heap, &rest);
+    give_pages(heap, &pages);
     expect_notes(heap, 100, 0);
     wr_heap_discard(heap);
     expect_notes(heap, 0, 0);
@@ -387,16 +389,16 @@ Test(heap_region, one_page_that_was_touched_makes_a_run_not_zero)
         if (at != 0)
             before = take_pages(heap, at);
         struct wr_pages one = take_pages(heap, 1);
-        give_pages(heap, &one, 1);
+        give_pages(heap, &one);
         if (at != 0)
-            give_pages(heap, &before, at);
+            give_pages(heap, &before);
         struct wr_pages all = take_pages(heap, 256);
         cr_assert(not(all.is_zero));
-        give_pages(heap, &all, 256);
+        give_pages(heap, &all);
         wr_heap_discard(heap);
         all = take_pages(heap, 256);
         cr_assert(all.is_zero);
-        give_pages(heap, &all, 256);
+        give_pages(heap, &all);
         wr_heap_discard(heap);
     }
 
@@ -416,7 +418,7 @@ Test(heap_region, the_tail_of_a_run_is_noted_and_growing_removes_the_note)
     cr_assert(not(wr_heap_resize_run(heap, region, pages.page, 257)));
     expect_notes(heap, 80, 0);
 
-    give_pages(heap, &pages, 120);
+    give_pages(heap, &pages);
     expect_notes(heap, 200, 0);
     weir_heap_destroy(&heap);
 }
