@@ -32,7 +32,10 @@
 #include "base/bits.h"
 #include "base/check.h"
 
-enum { SPAN_BLOCKS = 8 /* in a span, at least, if there are the pages */ };
+enum {
+    SPAN_BLOCKS = 8,       /* in a span, at least, if there are the pages */
+    SPAN_BYTES = 512 << 10 /* and no longer, if a rest need not be left */
+};
 
 /* ---- The list ---------------------------------------------------------- */
 
@@ -69,11 +72,15 @@ unlink_span(struct weir_heap *heap, struct wr_central *central, uint32_t page)
 
 /* ---- Spans ------------------------------------------------------------- */
 
-/* How many pages a span is cut from at best. */
+/* How many pages a span is cut from at best. One block at hand holds its whole span,
+   so those of large blocks are as short as they can be without a rest. */
 static uint32_t
 best_pages(uint32_t class)
 {
     size_t bytes = wr_class_size(class) * SPAN_BLOCKS;
+    while (bytes > SPAN_BYTES && bytes / 2 % WR_PAGE_BYTES == 0 &&
+           bytes / 2 >= wr_class_size(class))
+        bytes /= 2;
     return (uint32_t)((bytes + WR_PAGE_BYTES - 1) >> WR_PAGE_SHIFT);
 }
 

@@ -146,7 +146,8 @@ Test(central_pool, a_span_that_is_whole_gives_its_pages_back)
 {
     static const struct spanning spannings[] = { { 64, 1024, 1, 1 },
         { 8192, 8, 1, 1 }, { 10240, 12, 2, 0 }, { 65536, 8, 8, 0 },
-        { 98304, 8, 12, 0 } };
+        { 98304, 4, 6, 0 }, { 114688, 4, 7, 0 }, { 163840, 2, 5, 0 },
+        { 327680, 1, 5, 0 }, { 1 << 20, 1, 16, 0 } };
 
     for (size_t i = 0; i < COUNT_OF(spannings); i++) {
         const struct spanning *spanning = &spannings[i];
