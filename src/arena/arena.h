@@ -106,7 +106,8 @@ void wr_directory_give(struct weir_arena *arena);
 void wr_directory_hold(void (*each)(struct weir_arena *));
 void wr_directory_let_go(void (*each)(struct weir_arena *));
 
-/* Has fork keep arenas sound. Once; before the first arena. False: no memory. */
+/* Has fork keep arenas sound. No lock is held. False: no memory; errno says
+   why. */
 bool wr_fork_prepare(void);
 
 /* ---- Behind the two doors of doors.h (rare.c) ---- */

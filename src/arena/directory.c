@@ -59,11 +59,13 @@ make_entry(void)
 struct weir_arena *
 wr_directory_take(void)
 {
+    if (!wr_fork_prepare())
+        return NULL;
     wr_mutex_lock(&directory_mutex);
     struct weir_arena *arena = unused;
     if (arena != NULL)
         unused = arena->next_unused;
-    else if (entry_count != 0 || wr_fork_prepare())
+    else
         arena = make_entry();
     uint64_t serial = ++last_serial;
     wr_mutex_unlock(&directory_mutex);

@@ -145,9 +145,7 @@ in_child(void)
 bool
 wr_fork_prepare(void)
 {
-    static bool prepared; /* under the directory's mutex, or alone */
-    prepared = prepared || wr_thread_at_fork(before, in_parent, in_child);
-    return prepared;
+    return wr_thread_at_fork(WR_FORK_OUTER, before, in_parent, in_child);
 }
 
 /* Before the program's own handlers, so that they run outside ours and may use

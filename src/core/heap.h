@@ -14,7 +14,9 @@
  *     heap_calls.c    what else can be done with a heap and its blocks
  *     heap_stats.c    a heap in numbers, and whether it is sound
  *
- * Locks are taken in this order: heap, class, region.
+ * Locks are taken in this order: that of the default heap's first use, that of
+ * all heaps, a heap's, a class's, a region's, that of spare records. Those of
+ * arenas come before all of these: they use the heap while they hold them.
  */
 #ifndef WR_HEAP_H
 #define WR_HEAP_H
@@ -158,7 +160,8 @@ void wr_heap_unlock_default(void);
 
 /* ---- heap_fork.c ---- */
 
-/* Has fork keep heaps sound. The lock of all heaps is held. False: no memory. */
+/* Has fork keep heaps sound. No lock of theirs is held. False: no memory; errno
+   says why. */
 bool wr_heap_fork_prepare(void);
 
 #endif

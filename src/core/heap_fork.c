@@ -11,6 +11,9 @@
  *   is half done, and behind a sweep no free block is in the cache of a thread that
  *   the child does not have. The other threads' records are spare then.
  *
+ *   Arenas use the heap while they hold their locks. So these are taken first, and
+ *   let go last: that is what the ranks of platform/thread.h are for.
+ *
  * Costs
  *   Caches come on again as after any sweep.
  *
@@ -76,7 +79,12 @@ in_child(void)
 bool
 wr_heap_fork_prepare(void)
 {
-    static bool prepared; /* under the lock of all heaps */
-    prepared = prepared || wr_thread_at_fork(before, in_parent, in_child);
-    return prepared;
+    return wr_thread_at_fork(WR_FORK_INNER, before, in_parent, in_child);
+}
+
+/* As arena/fork.c does, for programs that use no arena. */
+__attribute__((constructor)) static void
+prepare_early(void)
+{
+    (void)wr_heap_fork_prepare();
 }

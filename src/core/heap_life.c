@@ -126,21 +126,16 @@ configure(struct weir_heap *heap, const struct weir_heap_config *config)
         wr_mutex_init(&heap->centrals[i].lock);
 }
 
-/* False: no memory. */
-static bool
+static void
 publish(struct weir_heap *heap)
 {
     wr_mutex_lock(&lock);
-    bool can = wr_heap_fork_prepare();
-    if (can) {
-        heap->serial = ++serials;
-        heap->next = heaps;
-        if (heaps != NULL)
-            heaps->previous = heap;
-        heaps = heap;
-    }
+    heap->serial = ++serials;
+    heap->next = heaps;
+    if (heaps != NULL)
+        heaps->previous = heap;
+    heaps = heap;
     wr_mutex_unlock(&lock);
-    return can;
 }
 
 static void
@@ -179,18 +174,19 @@ weir_heap_create_sized(const struct weir_heap_config *config,
     set_defaults(&known);
     if (!is_valid(&known))
         return WEIR_INVALID;
-    if (!wr_pages_map(
-            sizeof(struct weir_heap), WR_LINE_SIZE, WR_PAGES_NORMAL, &mapping))
+    if (!wr_heap_fork_prepare() || !wr_pages_map(sizeof(struct weir_heap),
+                                       WR_LINE_SIZE, WR_PAGES_NORMAL, &mapping))
         return WEIR_SYSTEM;
     struct weir_heap *made = mapping.base;
     made->mapping = mapping;
     configure(made, &known);
-    if (wr_heap_add_region(made, 1) != WEIR_OK || !publish(made)) {
+    if (wr_heap_add_region(made, 1) != WEIR_OK) {
         int why = errno;
         unmap(made);
         errno = why;
         return WEIR_SYSTEM;
     }
+    publish(made);
     *heap = made;
     return WEIR_OK;
 }
@@ -223,6 +219,8 @@ wr_heap_default(void)
 struct weir_heap *
 weir_heap_default(void)
 {
+    if (!wr_heap_fork_prepare())
+        return NULL;
     wr_mutex_lock(&default_lock);
     struct weir_heap *heap = wr_load_acquire(&the_default); /* [default] */
     if (heap == NULL && weir_heap_create(NULL, &heap) == WEIR_OK)

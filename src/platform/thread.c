@@ -75,58 +75,93 @@ wr_thread_yield(unsigned round)
     errno = kept;
 }
 
-/* Of wr_thread_at_exit; held while somebody forks. */
+/* Behind all other locks; held while somebody forks. */
 static struct wr_mutex mutex = WR_MUTEX_INITIAL;
 
-/* In the order in which they came, and in which their locks are taken. */
+/* By rank. Written once, before its bit is set. */
 static struct {
     void (*before)(void);
     void (*in_parent)(void);
     void (*in_child)(void);
-} forkers[WR_AT_FORK_MAX];
-static unsigned forker_count;
+} forkers[WR_FORK_RANKS];
+static unsigned registered; /* a bit for each rank; under the mutex */
 
+static void
+run_before(unsigned ranks)
+{
+    for (unsigned i = 0; i < WR_FORK_RANKS; i++)
+        if ((ranks >> i & 1) != 0)
+            forkers[i].before();
+}
+
+static void
+run_in_parent(unsigned ranks)
+{
+    for (unsigned i = WR_FORK_RANKS; i > 0; i--)
+        if ((ranks >> (i - 1) & 1) != 0)
+            forkers[i - 1].in_parent();
+}
+
+static void
+run_in_child(unsigned ranks)
+{
+    for (unsigned i = WR_FORK_RANKS; i > 0; i--)
+        if ((ranks >> (i - 1) & 1) != 0)
+            forkers[i - 1].in_child();
+}
+
+/* Who comes while the others' locks are taken may hold some of its own at once,
+   and may have to be before them: so all begins again. */
 static void
 before_fork(void)
 {
-    for (unsigned i = 0; i < forker_count; i++)
-        forkers[i].before();
+    unsigned ran = 0;
     wr_mutex_lock(&mutex);
+    while (ran != registered) {
+        unsigned known = registered;
+        wr_mutex_unlock(&mutex);
+        run_in_parent(ran);
+        run_before(known);
+        ran = known;
+        wr_mutex_lock(&mutex);
+    }
 }
 
 static void
 after_fork_in_parent(void)
 {
+    unsigned ran = registered;
     wr_mutex_unlock(&mutex);
-    for (unsigned i = forker_count; i > 0; i--)
-        forkers[i - 1].in_parent();
+    run_in_parent(ran);
 }
 
 static void
 after_fork_in_child(void)
 {
+    unsigned ran = registered;
     wr_mutex_unlock(&mutex);
-    for (unsigned i = forker_count; i > 0; i--)
-        forkers[i - 1].in_child();
+    run_in_child(ran);
 }
 
 bool
-wr_thread_at_fork(
-    void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+wr_thread_at_fork(enum wr_fork_rank rank, void (*before)(void),
+    void (*in_parent)(void), void (*in_child)(void))
 {
+    int failed = 0;
     wr_mutex_lock(&mutex);
-    WR_ASSERT(forker_count < WR_AT_FORK_MAX);
-    bool can =
-        forker_count > 0 || pthread_atfork(before_fork, after_fork_in_parent,
-                                after_fork_in_child) == 0;
-    if (can) {
-        forkers[forker_count].before = before;
-        forkers[forker_count].in_parent = in_parent;
-        forkers[forker_count].in_child = in_child;
-        forker_count++;
+    if (registered == 0)
+        failed = pthread_atfork(
+            before_fork, after_fork_in_parent, after_fork_in_child);
+    if (failed == 0 && (registered >> rank & 1) == 0) {
+        forkers[rank].before = before;
+        forkers[rank].in_parent = in_parent;
+        forkers[rank].in_child = in_child;
+        registered |= 1U << rank;
     }
     wr_mutex_unlock(&mutex);
-    return can;
+    if (failed != 0)
+        errno = failed;
+    return failed == 0;
 }
 
 bool

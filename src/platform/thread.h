@@ -31,12 +31,18 @@ bool wr_mutex_try_lock(struct wr_mutex *mutex);
  */
 void wr_thread_yield(unsigned round);
 
-/* Has these run by whoever forks: before, and after it in the parent and in the
-   child; `before` behind those of earlier calls. WR_AT_FORK_MAX calls at most; none
-   while somebody forks. False: no memory. */
-enum { WR_AT_FORK_MAX = 2 };
-bool wr_thread_at_fork(
-    void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+/* Whose locks are taken first, while others of them are taken behind. */
+enum wr_fork_rank { WR_FORK_OUTER, WR_FORK_INNER, WR_FORK_RANKS };
+
+/*
+ * Has these run by whoever forks: before, and after it in the parent and in the
+ * child. `before` runs in the order of the ranks, the others in the opposite one,
+ * whatever came first. Called before any of the locks is taken that `before`
+ * takes: then no fork misses one. Again for the same rank it does nothing. False:
+ * no memory; errno says why.
+ */
+bool wr_thread_at_fork(enum wr_fork_rank rank, void (*before)(void),
+    void (*in_parent)(void), void (*in_child)(void));
 
 /*
  * Has `at_exit` run when the calling thread ends, with other destructors of

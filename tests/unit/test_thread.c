@@ -176,7 +176,7 @@ Test(thread, without_a_key_at_exit_says_so)
 
 /* ---- Forks ------------------------------------------------------------- */
 
-static char steps[8];
+static char steps[16];
 
 static void
 note(char step)
@@ -226,11 +226,91 @@ child_has_noted(void)
 
 Test(thread, who_forks_is_told_before_and_after_in_both_processes)
 {
-    cr_assert(wr_thread_at_fork(note_before, note_parent, note_child));
+    cr_assert(
+        wr_thread_at_fork(WR_FORK_OUTER, note_before, note_parent, note_child));
 
     cr_assert(zero(int, fork_and_run(child_has_noted)));
 
     expect_text(steps, "bp");
+}
+
+Test(thread, who_has_asked_before_is_told_of_a_fork_once)
+{
+    for (int i = 0; i < 3; i++)
+        cr_assert(wr_thread_at_fork(
+            WR_FORK_INNER, note_before, note_parent, note_child));
+
+    cr_assert(zero(int, fork_and_run(child_has_noted)));
+
+    expect_text(steps, "bp");
+}
+
+static void
+note_outer_before(void)
+{
+    note('B');
+}
+
+static void
+note_outer_parent(void)
+{
+    note('P');
+}
+
+static void
+note_outer_child(void)
+{
+    note('C');
+}
+
+static int
+child_has_noted_both(void)
+{
+    return strcmp(steps, "BbcC");
+}
+
+Test(thread, the_outer_locks_are_taken_first_whoever_came_first)
+{
+    cr_assert(
+        wr_thread_at_fork(WR_FORK_INNER, note_before, note_parent, note_child));
+    cr_assert(wr_thread_at_fork(
+        WR_FORK_OUTER, note_outer_before, note_outer_parent, note_outer_child));
+
+    cr_assert(zero(int, fork_and_run(child_has_noted_both)));
+
+    expect_text(steps, "BbpP");
+}
+
+static void *
+ask_for_outer(void *unused)
+{
+    cr_assert(wr_thread_at_fork(
+        WR_FORK_OUTER, note_outer_before, note_outer_parent, note_outer_child));
+    return unused;
+}
+
+/* Another thread comes while the inner locks are taken. */
+static void
+note_before_and_be_disturbed(void)
+{
+    note('b');
+    on_thread(ask_for_outer, NULL);
+}
+
+static int
+child_has_noted_all(void)
+{
+    return strcmp(steps, "bpBbcC");
+}
+
+Test(thread, who_comes_during_a_fork_is_told_in_its_turn)
+{
+    cr_assert(wr_thread_at_fork(
+        WR_FORK_INNER, note_before_and_be_disturbed, note_parent, note_child));
+
+    cr_assert(zero(int, fork_and_run(child_has_noted_all)));
+
+    expect_text(steps, "bpBbpP");
 }
 
 static int
@@ -243,7 +323,8 @@ end_a_thread(void)
 
 Test(thread, threads_of_a_child_end_as_others_do)
 {
-    cr_assert(wr_thread_at_fork(note_before, note_parent, note_child));
+    cr_assert(
+        wr_thread_at_fork(WR_FORK_OUTER, note_before, note_parent, note_child));
     cr_assert(wr_thread_at_exit(on_end));
 
     cr_assert(zero(int, fork_and_run(end_a_thread)));

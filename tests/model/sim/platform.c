@@ -111,9 +111,10 @@ wr_thread_yield(unsigned round)
 
 /* Nobody forks here. */
 bool
-wr_thread_at_fork(
-    void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+wr_thread_at_fork(enum wr_fork_rank rank, void (*before)(void),
+    void (*in_parent)(void), void (*in_child)(void))
 {
+    (void)rank;
     (void)before;
     (void)in_parent;
     (void)in_child;
