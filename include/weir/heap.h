@@ -34,7 +34,8 @@ struct weir_heap_config {
     const char *name;    /* in messages: at most 31 printable ASCII
                                 characters. NULL: "heap" */
     size_t region_bytes; /* address space reserved at a time, rounded up to
-                                64 KiB; at most 64 GiB. 0: 1 GiB */
+                                64 KiB; at most 64 GiB. 0: 1 GiB, or as much as
+                                the system grants, but 4 MiB at least */
     size_t bytes_max;    /* what spans of blocks and large blocks may take at
                             once, in pages of 64 KiB. 0: no limit */
     size_t refill_bytes; /* what a thread takes at a time, at least one block

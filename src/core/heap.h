@@ -41,7 +41,8 @@ struct weir_heap {
     _Atomic uint64_t tick_ms;
     _Atomic size_t pages_used; /* by spans and large blocks */
     size_t region_bytes;
-    size_t pages_max; /* in use at once */
+    size_t region_least; /* where the system refuses so much */
+    size_t pages_max;    /* in use at once */
     size_t refill_bytes;
     size_t cache_bytes;
     unsigned decay_ms;

@@ -30,6 +30,7 @@ extern inline enum weir_status weir_heap_create(
     const struct weir_heap_config *config, struct weir_heap **heap);
 
 #define DEFAULT_REGION ((size_t)1 << 30)
+#define DEFAULT_LEAST  ((size_t)4 << 20)
 #define REGION_MAX     ((size_t)64 << 30)
 
 enum {
@@ -84,8 +85,6 @@ set_defaults(struct weir_heap_config *config)
 {
     if (config->name == NULL)
         config->name = "heap";
-    if (config->region_bytes == 0)
-        config->region_bytes = DEFAULT_REGION;
     if (config->bytes_max == 0)
         config->bytes_max = SIZE_MAX;
     if (config->refill_bytes == 0)
@@ -106,14 +105,24 @@ is_valid(const struct weir_heap_config *config)
 
 /* ---- Its life ---------------------------------------------------------- */
 
+/* In whole pages, and no more than may be in use. */
+static size_t
+region_size(const struct weir_heap *heap, size_t bytes)
+{
+    size_t pages = (bytes + WR_PAGE_BYTES - 1) >> WR_PAGE_SHIFT;
+    return (pages < heap->pages_max ? pages : heap->pages_max) << WR_PAGE_SHIFT;
+}
+
 static void
 configure(struct weir_heap *heap, const struct weir_heap_config *config)
 {
-    size_t region = config->region_bytes;
-    heap->region_bytes = (region + WR_PAGE_BYTES - 1) & ~(WR_PAGE_BYTES - 1);
     heap->pages_max = config->bytes_max >> WR_PAGE_SHIFT;
-    if (heap->region_bytes >> WR_PAGE_SHIFT > heap->pages_max)
-        heap->region_bytes = heap->pages_max << WR_PAGE_SHIFT;
+    heap->region_bytes = region_size(heap, config->region_bytes);
+    heap->region_least = heap->region_bytes;
+    if (config->region_bytes == 0) {
+        heap->region_bytes = region_size(heap, DEFAULT_REGION);
+        heap->region_least = region_size(heap, DEFAULT_LEAST);
+    }
     heap->refill_bytes = config->refill_bytes;
     heap->cache_bytes = config->cache_bytes;
     heap->decay_ms = config->decay_ms;

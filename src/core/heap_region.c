@@ -12,6 +12,9 @@
  *   number, so a pointer leads to its block by a subtraction and a shift, and
  *   what lies at the pointer is not looked at.
  *
+ *   Where address space is short, as under a limit of the process, a region whose
+ *   size nobody asked for is as large as the system grants by halves.
+ *
  *   A page that is given back stays resident for a while, since it is likely to be
  *   taken again. It is noted as young. A tick, every half of the decay, gives all
  *   that is old to the system, and makes old what was young; who takes a page
@@ -118,7 +121,7 @@ furnish(struct wr_region *books, const struct wr_region *mapping)
 }
 
 static struct wr_heap_region *
-make_region(size_t bytes)
+try_region(size_t bytes)
 {
     struct wr_region mapping;
     struct wr_region books;
@@ -133,18 +136,34 @@ make_region(size_t bytes)
     return NULL;
 }
 
-/* How large the next region is, that `pages` fit in. */
+/* As large as the system lets it be: half as much when it refuses, and so on. */
+static struct wr_heap_region *
+make_region(size_t bytes, size_t least)
+{
+    struct wr_heap_region *region = try_region(bytes);
+    while (region == NULL && bytes > least) {
+        bytes = (bytes / 2 + WR_PAGE_BYTES - 1) & ~(WR_PAGE_BYTES - 1);
+        if (bytes < least)
+            bytes = least;
+        region = try_region(bytes);
+    }
+    return region;
+}
+
+/* How large the next region is, that `pages` fit in, and at least. */
 static enum weir_status
-choose_size(const struct weir_heap *heap, size_t pages, size_t *bytes)
+choose_size(
+    const struct weir_heap *heap, size_t pages, size_t *bytes, size_t *least)
 {
     size_t left = (size_t)(WR_PAGES_MAX - heap->page_count) << WR_PAGE_SHIFT;
     if (pages > left >> WR_PAGE_SHIFT ||
         wr_heap_region_count(heap) == WR_REGIONS_MAX)
         return WEIR_FULL;
-    size_t least = pages << WR_PAGE_SHIFT;
-    *bytes = heap->region_bytes > least ? heap->region_bytes : least;
+    size_t needed = pages << WR_PAGE_SHIFT;
+    *bytes = heap->region_bytes > needed ? heap->region_bytes : needed;
     if (*bytes > left)
         *bytes = left;
+    *least = heap->region_least > needed ? heap->region_least : needed;
     return WEIR_OK;
 }
 
@@ -152,10 +171,11 @@ enum weir_status
 wr_heap_add_region(struct weir_heap *heap, size_t pages)
 {
     size_t bytes;
-    enum weir_status status = choose_size(heap, pages, &bytes);
+    size_t least;
+    enum weir_status status = choose_size(heap, pages, &bytes, &least);
     if (status != WEIR_OK)
         return status;
-    struct wr_heap_region *region = make_region(bytes);
+    struct wr_heap_region *region = make_region(bytes, least);
     if (region == NULL)
         return WEIR_SYSTEM;
     uint32_t count = wr_load_relaxed(&heap->region_count); /* under the lock */

@@ -2,10 +2,11 @@
 #include "core/heap.h"
 
 #include "platform/clock.h"
+#include "support/child.h"
 #include "support/heap.h"
+#include "support/space.h"
 
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -108,20 +109,6 @@ Test(heap_region, blocks_that_come_one_by_one_and_larger_do_not_fill_a_heap)
 
 /* ---- Address space ----------------------------------------------------- */
 
-/* Leaves the process so much address space. */
-static void
-limit_memory(size_t left)
-{
-    char line[128] = "";
-    struct rlimit limit;
-    int file = open("/proc/self/statm", O_RDONLY);
-    cr_assert(gt(int, (int)read(file, line, sizeof line - 1), 0));
-    (void)close(file);
-    cr_assert(zero(int, getrlimit(RLIMIT_AS, &limit)));
-    limit.rlim_cur = (size_t)strtol(line, NULL, 10) * 4096 + left;
-    cr_assert(zero(int, setrlimit(RLIMIT_AS, &limit)));
-}
-
 Test(heap_region, without_address_space_the_system_refuses_and_all_goes_on)
 {
     if (under_asan())
@@ -129,7 +116,7 @@ Test(heap_region, without_address_space_the_system_refuses_and_all_goes_on)
     struct weir_heap *heap = open_heap(4 * MIB, 0);
     struct weir_heap *other = NULL;
     void *memory = heap;
-    limit_memory(64 * MIB);
+    limit_memory(4 * MIB);
 
     for (int i = 0; i < 100; i++) {
         errno = 0;
@@ -147,10 +134,123 @@ Test(heap_region, without_address_space_the_system_refuses_and_all_goes_on)
     cr_assert(eq(ptr, memory, heap));
     cr_assert(zero(ptr, other));
     cr_assert(eq(u64, numbers_of(heap).regions, 1));
+    limit_memory(64 * MIB);
     size_t count = get_all(heap, 16 * MIB, blocks, 3);
     cr_assert(eq(sz, count, 3));
     let_all_go(heap, blocks, count);
     close_heap(&heap);
+}
+
+struct shortage {
+    size_t left;
+    size_t most; /* that the region can have then */
+};
+
+/* In a child, whose default heap there was not yet. */
+static void
+use_default_heap(void)
+{
+    void *held[2] = { weir_alloc(100), weir_alloc(2 * MIB) };
+    NEED(held[0] != NULL && held[1] != NULL);
+    memset(held[0], 1, 100);
+    memset(held[1], 1, 2 * MIB);
+    NEED(weir_release(held[0]) == WEIR_OK);
+    NEED(weir_release(held[1]) == WEIR_OK);
+    weir_heap_check(weir_heap_default());
+}
+
+static const struct shortage *shortage;
+
+static void
+be_short(void)
+{
+    struct weir_heap_stats stats;
+    limit_memory(shortage->left);
+    use_default_heap();
+    weir_heap_stats(weir_heap_default(), &stats);
+    NEED(stats.regions == 1);
+    NEED(stats.bytes_reserved == shortage->most);
+}
+
+Test(heap_region, a_default_heap_takes_what_address_space_there_is)
+{
+    if (under_asan())
+        cr_skip_test("the sanitizer needs its address space");
+    static const struct shortage shortages[] = { { 8 * MIB, 4 * MIB },
+        { 16 * MIB, 8 * MIB }, { 64 * MIB, 32 * MIB }, { 256 * MIB, 128 * MIB },
+        { 1000 * MIB, 512 * MIB }, { 1300 * MIB, 1024 * MIB } };
+
+    for (size_t i = 0; i < COUNT_OF(shortages); i++) {
+        shortage = &shortages[i];
+        expect_good_child(be_short);
+    }
+}
+
+/* The first regions take it; the next ones take what they need. */
+static void
+fill_what_there_is(void)
+{
+    size_t count = 0;
+    limit_memory(64 * MIB);
+    while (count < MANY && (blocks[count] = weir_alloc(64 * KIB)) != NULL)
+        count++;
+    NEED(errno == ENOMEM);
+    NEED(count * 64 * KIB > 44 * MIB);
+    NEED(numbers_of(weir_heap_default()).regions > 1);
+    while (count > 0)
+        NEED(weir_release(blocks[--count]) == WEIR_OK);
+    NEED(live_blocks(weir_heap_default()) == 0);
+    use_default_heap();
+}
+
+Test(heap_region, a_default_heap_goes_on_in_smaller_regions)
+{
+    if (under_asan())
+        cr_skip_test("the sanitizer needs its address space");
+
+    expect_good_child(fill_what_there_is);
+}
+
+Test(heap_region, a_region_of_a_size_that_was_asked_for_has_it)
+{
+    if (under_asan())
+        cr_skip_test("the sanitizer needs its address space");
+    struct weir_heap *heap = NULL;
+    struct weir_heap_config config = { .region_bytes = 64 * MIB };
+    limit_memory(64 * MIB);
+
+    cr_assert(eq(int, weir_heap_create(&config, &heap), WEIR_SYSTEM));
+
+    config.region_bytes = 32 * MIB;
+    cr_assert(eq(int, weir_heap_create(&config, &heap), WEIR_OK));
+    cr_assert(eq(u64, numbers_of(heap).bytes_reserved, 32 * MIB));
+    close_heap(&heap);
+}
+
+Test(heap_region, a_heap_that_could_not_be_made_leaves_nothing_mapped)
+{
+    if (under_asan())
+        cr_skip_test("the sanitizer needs its address space");
+    struct weir_heap *heap = NULL;
+    struct weir_heap_config exact = { .region_bytes = 8 * MIB };
+    size_t refused = 0;
+    size_t before = mapped_bytes();
+
+    for (size_t left = 0; left <= 16 * MIB; left += 64 * KIB) {
+        limit_memory(left);
+        for (int i = 0; i < 2; i++) {
+            errno = 0;
+            enum weir_status status =
+                weir_heap_create(i == 0 ? NULL : &exact, &heap);
+            refused += status == WEIR_SYSTEM;
+            if (status == WEIR_SYSTEM)
+                cr_assert(eq(int, errno, ENOMEM));
+            weir_heap_destroy(&heap);
+            cr_assert(eq(sz, mapped_bytes(), before));
+        }
+    }
+
+    cr_assert(gt(sz, refused, 2 * 64));
 }
 
 Test(heap_region, heaps_that_end_leave_no_address_space_behind)

@@ -2,11 +2,8 @@
 #include "arena/spill.h"
 
 #include "support/prng.h"
+#include "support/space.h"
 #include "support/unit.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/resource.h>
 
 static struct weir_arena *
 open_spilling(size_t block_count, unsigned flags, size_t spill_bytes_max)
@@ -355,21 +352,6 @@ Test(spill, a_spilled_buf_frozen_or_dropped_is_freed_once)
 }
 
 /* ---- No memory --------------------------------------------------------- */
-
-/* Leaves the process so much address space. */
-static void
-limit_memory(size_t left)
-{
-    FILE *file = fopen("/proc/self/statm", "r");
-    char line[128] = "";
-    cr_assert(ne(ptr, file, NULL));
-    cr_assert(ne(ptr, fgets(line, sizeof line, file), NULL));
-    (void)fclose(file);
-    struct rlimit limit;
-    cr_assert(zero(int, getrlimit(RLIMIT_AS, &limit)));
-    limit.rlim_cur = (size_t)strtol(line, NULL, 10) * 4096 + left;
-    cr_assert(zero(int, setrlimit(RLIMIT_AS, &limit)));
-}
 
 Test(spill, without_memory_growing_is_refused_by_the_system)
 {
