@@ -95,6 +95,9 @@ wr_directory_at(uint32_t id)
     return arena;
 }
 
+/* It is one of the control parts; NULL is none. Walks them. */
+bool wr_directory_has(const struct weir_arena *arena);
+
 /* An unused control part, its mutex made and held; NULL: errno says why. */
 struct weir_arena *wr_directory_take(void);
 

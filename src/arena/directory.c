@@ -27,7 +27,7 @@
 
 #include "arena/arena.h"
 #include "base/check.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 
 #include <errno.h>
 
@@ -54,6 +54,18 @@ make_entry(void)
     wr_store_release(&wr_directory[entry_count], arena); /* [entry] */
     entry_count++;
     return arena;
+}
+
+bool
+wr_directory_has(const struct weir_arena *arena)
+{
+    const struct weir_arena *entry = NULL;
+    for (uint32_t id = 0; arena != NULL && id < WR_ARENAS_MAX; id++) {
+        entry = wr_load_relaxed(&wr_directory[id]); /* it is only compared */
+        if (entry == NULL || entry == arena)
+            break;
+    }
+    return arena != NULL && entry == arena;
 }
 
 struct weir_arena *

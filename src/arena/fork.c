@@ -32,7 +32,7 @@
 
 #include "arena/arena.h"
 #include "arena/caches.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 
 static void
 hold(struct weir_arena *arena)
@@ -99,7 +99,7 @@ forget_threads(struct weir_arena *arena)
         struct wr_record *next = record->next;
         if (record != mine) {
             wr_record_retire(arena, record);
-            wr_memory_release(record);
+            wr_memory_release(record, "a thread's record");
             had_others = true;
         }
         record = next;

@@ -49,7 +49,7 @@
 #include "arena/arena.h"
 #include "arena/caches.h"
 #include "base/check.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 
 #include <string.h>
 
@@ -110,7 +110,7 @@ end_record(uint32_t id, struct wr_record *record)
         wr_record_retire(arena, record);
     }
     wr_mutex_unlock(&arena->mutex);
-    wr_memory_release(record);
+    wr_memory_release(record, "a thread's record");
 }
 
 /* What the thread keeps at hand goes home, if the arena is still the one. */
@@ -140,7 +140,7 @@ thread_ends(void *unused)
     for (uint32_t id = 0; id < table_size; id++)
         if (table[id] != NULL)
             end_record(id, table[id]);
-    wr_memory_release(table);
+    wr_memory_release(table, "a thread's table");
     table = NULL;
     table_size = 0;
     wr_recent = (struct wr_recent){ .record = &none };
@@ -159,12 +159,12 @@ grow_table(uint32_t id)
     if (larger == NULL)
         return false;
     if (table_size == 0 && !wr_thread_at_exit(thread_ends)) {
-        wr_memory_release(larger);
+        wr_memory_release(larger, "a thread's table");
         return false;
     }
     if (table_size != 0)
         memcpy(larger, table, table_size * sizeof(struct wr_record *));
-    wr_memory_release(table);
+    wr_memory_release(table, "a thread's table");
     table = larger;
     table_size = size;
     return true;
@@ -202,6 +202,15 @@ make_record(struct weir_arena *arena)
     table[arena->id] = record;
     attach(arena, record); /* one of a dead arena is in no list any more */
     return record;
+}
+
+uint32_t
+wr_record_books(void)
+{
+    uint32_t count = table != NULL;
+    for (uint32_t id = 0; id < table_size; id++)
+        count += table[id] != NULL;
+    return count;
 }
 
 struct wr_record *

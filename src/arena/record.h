@@ -70,6 +70,10 @@ struct wr_record *wr_record_of(struct weir_arena *arena);
 /* The same if there is one, and NULL if not. The arena's mutex is held. */
 struct wr_record *wr_record_seen(const struct weir_arena *arena);
 
+/* How many blocks of the heap the calling thread's records and their table are.
+   For tests. */
+uint32_t wr_record_books(void);
+
 /* Adds what a record counted to the arena's own sums and takes it out of the
    list. The arena's mutex is held; the cache is off. */
 void wr_record_retire(struct weir_arena *arena, struct wr_record *record);

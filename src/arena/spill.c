@@ -27,17 +27,18 @@
  *
  * Costs
  *   An allocation, and three locked instructions on lines that all who spill
- *   share. Growing copies what was written; it doubles, so a byte is copied
+ *   share; for every use of a handle but its data a look whether it is out. Growing copies what was written; it doubles, so a byte is copied
  *   about once on average.
  *
  * Limits
- *   A block has at most 2^32 - 1 bytes.
+ *   A block has at most 2^32 - 1 bytes. A handle of one that went home is told as
+ *   long as the heap has not handed its memory out again.
  */
 
 #include "arena/spill.h"
 
 #include "base/check.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 
 #include <string.h>
 
@@ -55,6 +56,26 @@ charge(struct weir_arena *arena, size_t bytes)
     } while (!wr_cas_relaxed(
         &arena->spilled_bytes, &seen, seen + bytes)); /* a sum, no data */
     return true;
+}
+
+/* If it was released, it names its arena as long as it lasts. */
+_Noreturn static void
+fail_gone(const struct wr_spill *spill, enum weir_status status)
+{
+    const struct weir_arena *arena =
+        status == WEIR_ALREADY_RELEASED ? spill->arena : NULL;
+    wr_fail("spilled memory was used or released after its release",
+        wr_directory_has(arena) ? arena->name : NULL, WR_NO_BLOCK);
+}
+
+struct wr_spill *
+wr_spill_at(uint64_t owner)
+{
+    struct wr_spill *spill = (struct wr_spill *)(uintptr_t)owner;
+    enum weir_status status = wr_memory_state(spill);
+    if (status != WEIR_OK)
+        fail_gone(spill, status);
+    return spill;
 }
 
 static void
@@ -135,7 +156,7 @@ wr_spill_give(struct weir_arena *arena, uint64_t owner)
     struct wr_spill *spill = wr_spill_at(owner);
     size_t size = spill->size;
     struct wr_record *record = wr_record_of(arena);
-    wr_memory_release(spill);
+    wr_memory_release(spill, "spilled memory");
     discharge(arena, size);
 
     if (record == NULL)

@@ -7,19 +7,13 @@
 
 /* The control block; the data lies behind it, a line further. */
 struct wr_spill {
-    size_t size; /* of the data */
-    size_t reserved;
-    /* From here on a freed block mostly stays as it was, so that a double
-       release is told as long as it lasts. */
     struct weir_arena *arena;
     _Atomic uint64_t refs; /* the weight that is out */
+    size_t size;           /* of the data */
 };
 
-static inline struct wr_spill *
-wr_spill_at(uint64_t owner)
-{
-    return (struct wr_spill *)(uintptr_t)owner;
-}
+/* The control block of a handle. Aborts if it is not out. */
+struct wr_spill *wr_spill_at(uint64_t owner);
 
 static inline uint8_t *
 wr_spill_data(struct wr_spill *spill)

@@ -28,7 +28,7 @@
 
 #include "arena/arena.h"
 #include "base/check.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 #include "refbuf/refs.h"
 
 #include <errno.h>
@@ -91,7 +91,7 @@ enlarge(struct weir_chain *chain)
     if (larger == NULL)
         return WEIR_SYSTEM;
     move_to(chain, larger, (capacity - chain->count) / 2);
-    wr_memory_release(chain->more);
+    wr_memory_release(chain->more, "a chain");
     chain->more = larger;
     chain->capacity = capacity;
     return WEIR_OK;
@@ -162,7 +162,7 @@ weir_chain_pop(struct weir_chain *chain, struct weir_slice *slice)
     chain->first++;
     chain->count--;
     if (chain->count == 0) {
-        wr_memory_release(chain->more);
+        wr_memory_release(chain->more, "a chain");
         *chain = (struct weir_chain){ 0 };
     }
 }

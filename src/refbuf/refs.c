@@ -49,9 +49,9 @@
  *   a free block. A double release while other handles live goes unseen until
  *   the last of them finds too little left. Of two double releases that race,
  *   the later may hit a block that was handed out again; its weight is then
- *   missed at that block's last release. Spilled and foreign memory is freed
- *   with its count: a double release of it is seen as long as the freed count
- *   stays as it was left, at 0.
+ *   missed at that block's last release. Spilled and foreign memory is released
+ *   with its count: a handle of it that is used or released later is seen as long
+ *   as the heap has not handed that memory out again (core/memory.c).
  *
  * Source
  *   D. I. Bevan, and P. Watson and I. Watson, both at PARLE 1987.
@@ -61,14 +61,18 @@
 
 #include "arena/arena.h"
 #include "base/check.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 
 enum { MORE_WEIGHT = 1 << 16 };
 
+/* The control block of a handle that is out. */
 static struct wr_foreign *
 foreign_at(uint64_t owner)
 {
-    return (struct wr_foreign *)(uintptr_t)owner;
+    struct wr_foreign *foreign = (struct wr_foreign *)(uintptr_t)owner;
+    WR_CHECK(wr_memory_state(foreign) == WEIR_OK,
+        "foreign memory was used or released after its release");
+    return foreign;
 }
 
 static _Atomic uint64_t *
@@ -184,7 +188,7 @@ let_go(struct wr_foreign *foreign)
     const void *bytes = foreign->bytes;
     size_t len = foreign->len;
     void *user = foreign->user;
-    wr_memory_release(foreign);
+    wr_memory_release(foreign, "foreign memory");
     if (release != NULL)
         release(bytes, len, user);
 }

@@ -13,7 +13,7 @@
 struct wr_foreign {
     const void *bytes;
     size_t len;
-    _Atomic uint64_t refs; /* as in struct wr_spill */
+    _Atomic uint64_t refs; /* the weight that is out */
     weir_release_fn *release;
     void *user;
 };

@@ -21,7 +21,7 @@
 
 #include "arena/arena.h"
 #include "base/check.h"
-#include "platform/memory.h"
+#include "core/memory.h"
 #include "refbuf/refs.h"
 
 static bool

@@ -13,6 +13,7 @@
  */
 
 #include "arena/arena.h"
+#include "support/books.h"
 #include "support/stress.h"
 #include "weir/weir.h"
 
@@ -141,7 +142,7 @@ run_wave(struct stress_random *random)
 static size_t
 heap_bytes(void)
 {
-    return stress_is_sanitized() ? 0 : mallinfo2().uordblks;
+    return books_bytes() + (stress_is_sanitized() ? 0 : mallinfo2().uordblks);
 }
 
 static uint64_t lives;

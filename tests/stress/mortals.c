@@ -15,6 +15,7 @@
  */
 
 #include "arena/arena.h"
+#include "support/books.h"
 #include "support/stress.h"
 #include "weir/weir.h"
 
@@ -218,7 +219,7 @@ live(void *context)
 static size_t
 heap_bytes(void)
 {
-    return stress_is_sanitized() ? 0 : mallinfo2().uordblks;
+    return books_bytes() + (stress_is_sanitized() ? 0 : mallinfo2().uordblks);
 }
 
 /* One thread after the other. */

@@ -6,10 +6,13 @@
  * Threads take more blocks than there are and write more than a block holds;
  * slices of what they wrote go to a box, and are released by whoever finds
  * them. One thread samples: never more bytes on the heap than allowed. At the
- * end each spill and each byte that it moved was counted.
+ * end each spill and each byte that it moved was counted, and the heap has all of
+ * it back.
  */
 
+#include "arena/record.h"
 #include "base/handle.h"
+#include "support/books.h"
 #include "support/stress.h"
 #include "weir/weir.h"
 
@@ -254,6 +257,8 @@ main(int argc, char **argv)
     struct worker sum = sum_up();
     expect_whole(&sum);
     weir_arena_destroy(&arena);
+    stress_expect_equal(books_blocks(), 1 + wr_record_books(),
+        "blocks of the heap that are left");
     stress_report("allocs", sum.allocs);
     stress_report("from the heap", sum.spill_fulls);
     stress_report("moved to the heap", sum.spill_grows);

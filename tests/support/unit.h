@@ -3,6 +3,8 @@
 #ifndef UNIT_H
 #define UNIT_H
 
+#include "arena/arena.h"
+#include "support/books.h"
 #include "support/misuse.h"
 #include "weir/weir.h"
 
@@ -24,12 +26,31 @@
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 void __asan_init(void) __attribute__((weak));
 
+/* What stays in the default heap: the control parts of all arenas there ever were
+   at once, and the calling thread's records. */
+static inline uint64_t
+lasting_books(void)
+{
+    uint64_t count = wr_record_books();
+    for (uint32_t id = 0; wr_load_acquire(&wr_directory[id]) != NULL; id++)
+        count++;
+    return count;
+}
+
 /* Criterion's workers skip the check at their end. */
 static inline void
-no_leaks(void)
+no_leaks_of_malloc(void)
 {
     if (__lsan_do_recoverable_leak_check != NULL)
         cr_assert(eq(int, __lsan_do_recoverable_leak_check(), 0));
+}
+
+/* No other thread has records, and the test has no block of the default heap. */
+static inline void
+no_leaks(void)
+{
+    no_leaks_of_malloc();
+    cr_assert(eq(u64, books_blocks(), lasting_books()));
 }
 
 /* It maps memory of its own, and aborts where malloc would fail. */

@@ -260,6 +260,7 @@ Test(heap_region, heaps_that_end_leave_no_address_space_behind)
     struct weir_heap *heap = open_heap(0, 0);
     let_go(heap, get(heap, 100));
     weir_heap_destroy(&heap);
+    cr_assert(ne(ptr, weir_heap_default(), NULL));
     limit_memory(4 * GIB);
 
     for (int i = 0; i < 200; i++) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "platform/memory.h"
+#include "core/memory.h"
 
 #include "base/bits.h"
-#include "support/unit.h"
+#include "support/heap.h"
 
 #include <signal.h>
 
-static const size_t sizes[] = { 1, 63, 64, 65, 4096, 100000 };
+static const size_t sizes[] = { 1, 63, 64, 65, 4096, 100000, 2 << 20 };
 
 Test(memory, what_is_allocated_starts_at_a_cache_line)
 {
@@ -15,7 +15,7 @@ Test(memory, what_is_allocated_starts_at_a_cache_line)
         cr_assert(ne(ptr, bytes, NULL));
         cr_assert(eq(sz, (uintptr_t)bytes % WR_LINE_SIZE, 0));
         memset(bytes, 0xa5, sizes[i]);
-        wr_memory_release(bytes);
+        wr_memory_release(bytes, "it");
     }
     no_leaks();
 }
@@ -25,27 +25,24 @@ Test(memory, what_is_asked_for_cleared_is_clear)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         char *dirty = wr_memory_alloc(sizes[i]);
         memset(dirty, 0xa5, sizes[i]);
-        wr_memory_release(dirty);
+        wr_memory_release(dirty, "it");
 
         char *bytes = wr_memory_alloc_zeroed(sizes[i]);
         cr_assert(ne(ptr, bytes, NULL));
         for (size_t at = 0; at < sizes[i]; at++)
             cr_assert(eq(chr, bytes[at], 0));
-        wr_memory_release(bytes);
+        wr_memory_release(bytes, "it");
     }
     no_leaks();
 }
 
 Test(memory, releasing_null_does_nothing)
 {
-    wr_memory_release(NULL);
+    wr_memory_release(NULL, "nothing");
 }
 
 Test(memory, what_cannot_be_had_is_null_and_errno_says_so)
 {
-    if (under_asan())
-        cr_skip_test("the sanitizer aborts where malloc fails");
-
     errno = 0;
     void *dirty = wr_memory_alloc(SIZE_MAX / 2);
     int why_dirty = errno;
@@ -57,6 +54,59 @@ Test(memory, what_cannot_be_had_is_null_and_errno_says_so)
     cr_assert(eq(int, why_dirty, ENOMEM));
     cr_assert(zero(ptr, zeroed));
     cr_assert(eq(int, why_zeroed, ENOMEM));
+}
+
+Test(memory, all_of_it_is_the_default_heaps)
+{
+    struct weir_heap *heap = weir_heap_default();
+    void *bytes = wr_memory_alloc(100);
+    void *zeroed = wr_memory_alloc_zeroed(3 << 20);
+
+    cr_assert(eq(u64, live_blocks(heap), 2));
+    let_go(heap, bytes);
+    wr_memory_release(zeroed, "it");
+
+    cr_assert(zero(u64, live_blocks(heap)));
+    weir_heap_check(heap);
+}
+
+Test(memory, it_is_known_what_is_out)
+{
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char *bytes = wr_memory_alloc(sizes[i]);
+        cr_assert(eq(int, wr_memory_state(bytes), WEIR_OK));
+        cr_assert(eq(int, wr_memory_state(bytes + 1), WEIR_FOREIGN));
+        wr_memory_release(bytes, "it");
+        cr_assert(eq(int, wr_memory_state(bytes), WEIR_ALREADY_RELEASED));
+    }
+
+    cr_assert(eq(int, wr_memory_state(sizes), WEIR_FOREIGN));
+}
+
+Test(misuse, releasing_memory_twice_aborts, .signal = SIGABRT)
+{
+    char *bytes = wr_memory_alloc(100);
+    wr_memory_release(bytes, "a thing");
+    expect_misuse("weir: a thing was released twice");
+
+    wr_memory_release(bytes, "a thing");
+}
+
+Test(misuse, releasing_large_memory_twice_aborts, .signal = SIGABRT)
+{
+    char *bytes = wr_memory_alloc(3 << 20);
+    wr_memory_release(bytes, "a thing");
+    expect_misuse("weir: a thing was released twice");
+
+    wr_memory_release(bytes, "a thing");
+}
+
+Test(misuse, releasing_memory_of_somebody_else_aborts, .signal = SIGABRT)
+{
+    static char bytes[64];
+    expect_misuse("weir: a thing was released that is not there");
+
+    wr_memory_release(bytes, "a thing");
 }
 
 #ifndef NDEBUG

@@ -2,6 +2,7 @@
 #include "support/refbuf.h"
 
 #include "refbuf/refs.h"
+#include "weir/heap.h"
 
 #include <sched.h>
 #include <stdatomic.h>
@@ -377,6 +378,137 @@ Test(misuse, foreign_memory_released_too_often_aborts, .signal = SIGABRT)
 
     expect_misuse("weir: foreign memory was released once too often");
     weir_slice_release(&slice);
+}
+
+/* ---- Heap memory that went home ---------------------------------------- */
+
+static struct weir_arena *
+open_full(void)
+{
+    struct weir_buf held;
+    struct weir_arena *arena =
+        open_with(&(struct weir_arena_config){ .name = "heap",
+            .block_size = BLOCK,
+            .block_count = 1,
+            .flags = WEIR_SPILL_FULL });
+    alloc(arena, &held);
+    return arena;
+}
+
+static struct weir_slice
+spill_text(const char *text)
+{
+    struct weir_slice slice;
+    freeze_text(open_full(), text, &slice);
+    cr_assert(eq(int, wr_word_kind(slice.word), WR_SPILLED));
+    return slice;
+}
+
+static const char gone[] =
+    "weir: arena 'heap': spilled memory was used or released after its release";
+
+Test(misuse, spilled_slice_released_twice_aborts, .signal = SIGABRT)
+{
+    struct weir_slice slice = spill_text("text");
+    struct weir_slice copy = slice;
+    weir_slice_release(&slice);
+
+    expect_misuse(gone);
+    weir_slice_release(&copy);
+}
+
+Test(misuse, spilled_buf_dropped_twice_aborts, .signal = SIGABRT)
+{
+    struct weir_buf buf;
+    alloc(open_full(), &buf);
+    struct weir_buf copy = buf;
+    weir_buf_drop(&buf);
+
+    expect_misuse(gone);
+    weir_buf_drop(&copy);
+}
+
+Test(misuse, spilled_slice_cloned_after_its_release_aborts, .signal = SIGABRT)
+{
+    struct weir_slice slice = spill_text("text");
+    const struct weir_slice copy = slice;
+    struct weir_slice clone;
+    weir_slice_release(&slice);
+
+    expect_misuse(gone);
+    weir_slice_clone_shared(&copy, &clone);
+}
+
+Test(misuse, spilled_slice_thawed_after_its_release_aborts, .signal = SIGABRT)
+{
+    struct weir_slice slice = spill_text("text");
+    struct weir_slice copy = slice;
+    struct weir_buf buf;
+    weir_slice_release(&slice);
+
+    expect_misuse(gone);
+    cr_assert(eq(int, weir_slice_thaw(&copy, &buf), WEIR_OK));
+}
+
+/* The system has its page, and what stood there. */
+Test(misuse, spilled_slice_released_long_ago_aborts, .signal = SIGABRT)
+{
+    struct weir_slice slice = spill_text("text");
+    struct weir_slice copy = slice;
+    weir_slice_release(&slice);
+    weir_heap_trim(weir_heap_default());
+
+    expect_misuse(
+        "weir: spilled memory was used or released after its release");
+    weir_slice_release(&copy);
+}
+
+static struct weir_slice
+wrap_text(const char *text)
+{
+    struct weir_slice slice;
+    cr_assert(eq(int,
+        weir_slice_foreign(text, strlen(text), ignore_release, NULL, &slice),
+        WEIR_OK));
+    return slice;
+}
+
+Test(misuse, foreign_slice_released_twice_aborts, .signal = SIGABRT)
+{
+    struct weir_slice slice = wrap_text("text");
+    struct weir_slice copy = slice;
+    weir_slice_release(&slice);
+
+    expect_misuse(
+        "weir: foreign memory was used or released after its release");
+    weir_slice_release(&copy);
+}
+
+Test(misuse, foreign_slice_cloned_after_its_release_aborts, .signal = SIGABRT)
+{
+    struct weir_slice slice = wrap_text("text");
+    const struct weir_slice copy = slice;
+    struct weir_slice clone;
+    weir_slice_release(&slice);
+
+    expect_misuse(
+        "weir: foreign memory was used or released after its release");
+    weir_slice_clone_shared(&copy, &clone);
+}
+
+Test(misuse, copied_long_chain_released_twice_aborts, .signal = SIGABRT)
+{
+    struct weir_chain chain = { 0 };
+    for (size_t i = 0; i <= WEIR_CHAIN_INLINE; i++) {
+        struct weir_slice slice;
+        static_text("text", &slice);
+        cr_assert(eq(int, weir_chain_push(&chain, &slice), WEIR_OK));
+    }
+    struct weir_chain copy = chain;
+    weir_chain_release(&chain);
+
+    expect_misuse("weir: a chain was released twice");
+    weir_chain_release(&copy);
 }
 
 /* ---- A handle into itself, or of an arena that is gone ------------------ */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every allocation behind bufs, slices and chains fails once, and from there
- * on. All of them pass src/platform/memory.h, and this is linked with
- * --wrap=posix_memalign.
+ * on. All of them pass src/core/memory.h, and this is linked with
+ * --wrap=wr_memory_alloc and --wrap=wr_memory_alloc_zeroed.
  */
 #include "support/refbuf.h"
 
@@ -12,8 +12,10 @@
 
 enum { BLOCK = 64, BLOCKS = 2, NEVER = 0 };
 
-int __real_posix_memalign(void **memory, size_t align, size_t size);
-int __wrap_posix_memalign(void **memory, size_t align, size_t size);
+void *__real_wr_memory_alloc(size_t size);
+void *__real_wr_memory_alloc_zeroed(size_t size);
+void *__wrap_wr_memory_alloc(size_t size);
+void *__wrap_wr_memory_alloc_zeroed(size_t size);
 
 static struct {
     size_t calls;
@@ -22,17 +24,29 @@ static struct {
     size_t failed;
 } faults;
 
-int
-__wrap_posix_memalign(void **memory, size_t align, size_t size)
+static bool
+fails(void)
 {
     faults.calls++;
     bool fails = faults.fail_at != NEVER &&
                  (faults.for_ever ? faults.calls >= faults.fail_at
                                   : faults.calls == faults.fail_at);
-    if (!fails)
-        return __real_posix_memalign(memory, align, size);
-    faults.failed++;
-    return ENOMEM;
+    faults.failed += fails;
+    if (fails)
+        errno = ENOMEM;
+    return fails;
+}
+
+void *
+__wrap_wr_memory_alloc(size_t size)
+{
+    return fails() ? NULL : __real_wr_memory_alloc(size);
+}
+
+void *
+__wrap_wr_memory_alloc_zeroed(size_t size)
+{
+    return fails() ? NULL : __real_wr_memory_alloc_zeroed(size);
 }
 
 static void

@@ -4,6 +4,7 @@
 #include "support/prng.h"
 #include "support/space.h"
 #include "support/unit.h"
+#include "weir/heap.h"
 
 static struct weir_arena *
 open_spilling(size_t block_count, unsigned flags, size_t spill_bytes_max)
@@ -353,10 +354,18 @@ Test(spill, a_spilled_buf_frozen_or_dropped_is_freed_once)
 
 /* ---- No memory --------------------------------------------------------- */
 
+/* The heap takes a small region only, as it finds no more. */
+static void
+begin_small(void)
+{
+    limit_memory(32 << 20);
+    cr_assert(eq(int, weir_release(weir_alloc(1)), WEIR_OK));
+}
+
 Test(spill, without_memory_growing_is_refused_by_the_system)
 {
     if (under_asan())
-        cr_skip_test("the sanitizer aborts where malloc fails");
+        cr_skip_test("the sanitizer needs its address space");
     struct weir_arena *arena =
         open_spilling(1, WEIR_SPILL_GROW, (size_t)4 << 30);
     struct weir_buf buf = take(arena);
@@ -375,7 +384,8 @@ Test(spill, without_memory_growing_is_refused_by_the_system)
 Test(spill, without_memory_for_twice_as_much_what_is_needed_is_taken)
 {
     if (under_asan())
-        cr_skip_test("the sanitizer aborts where malloc fails");
+        cr_skip_test("the sanitizer needs its address space");
+    begin_small();
     struct weir_arena *arena =
         open_spilling(1, WEIR_SPILL_GROW, (size_t)4 << 30);
     struct weir_buf buf = take(arena);
@@ -391,7 +401,9 @@ Test(spill, without_memory_for_twice_as_much_what_is_needed_is_taken)
 Test(spill, without_memory_a_full_arena_is_full)
 {
     if (under_asan())
-        cr_skip_test("the sanitizer aborts where malloc fails");
+        cr_skip_test("the sanitizer needs its address space");
+    begin_small();
+    limit_memory(1 << 30);
     struct weir_arena *arena = open_with(&(struct weir_arena_config){
         .block_size = 256 << 20,
         .block_count = 1,
@@ -405,6 +417,27 @@ Test(spill, without_memory_a_full_arena_is_full)
     cr_assert(eq(u64, stats_of(arena).spilled_bytes, 0));
     cr_assert(eq(u64, stats_of(arena).spill_fulls, 0));
     weir_buf_drop(&held);
+    close_whole(&arena);
+}
+
+/* In a process that may have 256 MiB in all, the heap was to have 1 GiB. */
+Test(spill, with_little_address_space_a_small_arena_spills)
+{
+    if (under_asan())
+        cr_skip_test("the sanitizer needs its address space");
+    limit_memory(256 << 20);
+    struct weir_buf bufs[32];
+    struct weir_arena *arena =
+        open_spilling(2, WEIR_SPILL_FULL | WEIR_SPILL_GROW, 16 << 20);
+
+    size_t count = take_all(arena, bufs, 32);
+    cr_assert(eq(sz, count, 32));
+    cr_assert(eq(int, weir_buf_reserve(&bufs[0], 8 << 20), WEIR_OK));
+    memset(weir_buf_tail(&bufs[0]), 1, 8 << 20);
+
+    cr_assert(eq(u64, stats_of(arena).spilled_blocks, 31));
+    cr_assert(ge(u64, stats_of(arena).spilled_bytes, (8 << 20) + 30 * 64));
+    drop_all(bufs, 32);
     close_whole(&arena);
 }
 

@@ -46,7 +46,7 @@ Test(thread, a_mutex_made_at_run_time_can_be_used_and_ended)
     wr_mutex_unlock(&made);
     wr_mutex_fini(&made);
 
-    no_leaks();
+    no_leaks_of_malloc();
 }
 
 Test(thread, a_mutex_that_is_held_is_not_locked_by_trying)

@@ -894,7 +894,7 @@ Test(waiters, one_release_rings_at_most_once)
 static size_t
 heap_bytes(void)
 {
-    return mallinfo2().uordblks;
+    return mallinfo2().uordblks + books_bytes();
 }
 
 Test(waiters, a_wait_allocates_nothing)

@@ -7,6 +7,7 @@
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
+#include "weir/heap.h"
 #include "weir/uv.h"
 
 #include <arpa/inet.h>
@@ -67,11 +68,19 @@ expect_order(const char *names)
 
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 
+/* Of the only arena there was the control part is left, and the main thread's
+   record and table. */
 static inline void
 no_leaks(void)
 {
+    struct weir_heap_stats stats;
     if (__lsan_do_recoverable_leak_check != NULL)
         cr_assert(eq(int, __lsan_do_recoverable_leak_check(), 0));
+    weir_heap_stats(weir_heap_default(), &stats);
+    uint64_t left = stats.large_live;
+    for (size_t i = 0; i < WEIR_HEAP_CLASSES; i++)
+        left += stats.classes[i].blocks_live;
+    cr_assert(le(u64, left, 3));
 }
 
 static inline uint8_t
