@@ -3,7 +3,8 @@
 """check_symbols.py BUILD: the names of the libraries in BUILD/src.
 
 A shared library exports just what its headers declare with WEIR_API, no more
-and no less, and a static one has no global name but with weir_ or wr_.
+and no less, and a static one has no global name but with weir_ or wr_. libweir calls no
+allocator but its own.
 """
 import re
 import subprocess
@@ -13,6 +14,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 DECLARED = re.compile(r"WEIR_API\b[^;{]*?\b(weir_\w+)\s*\(")
+
+
+ALLOCATORS = {"malloc", "calloc", "realloc", "reallocarray", "free",
+              "posix_memalign", "aligned_alloc", "memalign", "valloc",
+              "strdup", "strndup", "asprintf", "vasprintf"}
+
+
+def calls(library, *options):
+    """The names that `library` wants from others."""
+    text = subprocess.run(["nm", "--undefined-only", *options, library],
+                          check=True, capture_output=True, text=True).stdout
+    return {line.split()[-1].split("@")[0] for line in text.splitlines()
+            if " U " in line}
+
+
+def check_calls(library):
+    if "uv" in library.name:
+        return []
+    options = ["-D"] if library.suffix == ".so" else []
+    return [f"{name} is called" for name in
+            sorted(calls(library, *options) & ALLOCATORS)]
 
 
 def symbols(library, *options):
@@ -51,7 +73,7 @@ def main():
     found = [(library, error) for check, pattern in
              ((check_shared, "lib*.so"), (check_static, "lib*.a"))
              for library in sorted(folder.glob(pattern))
-             for error in check(library)]
+             for error in check(library) + check_calls(library)]
     for library, error in found:
         print(f"{library}: {error}")
     return bool(found)
