@@ -3,7 +3,7 @@
  * fork seed seconds: a forked child has all blocks but those that were out.
  *
  *     parent  sleepers with full caches, one who takes and releases without end,
- *             one who makes and destroys arenas, one who forks
+ *             one who makes arenas, uses the heap and destroys them, one who forks
  *     child   alone: claims until "full", releases, claims again, flushes, makes
  *             an arena of its own, destroys the inherited one, exits
  *
@@ -89,20 +89,54 @@ take_and_release(void)
     }
 }
 
+static void
+let_go(const void *bytes, size_t n, void *user)
+{
+    (void)bytes;
+    (void)n;
+    ++*(uint32_t *)user;
+}
+
+/* What lies on the heap: a spilled block, control blocks, a chain's array. */
+static void
+use_heap(struct weir_arena *own)
+{
+    struct weir_chain chain = { 0 };
+    struct weir_slice slice;
+    struct weir_buf buf;
+    uint32_t pushed = 0;
+    uint32_t gone = 0;
+    stress_expect(weir_arena_alloc(own, 0, &buf) == WEIR_OK, "no block");
+    stress_expect(
+        weir_buf_reserve(&buf, 2 * BLOCK_SIZE) == WEIR_OK, "no heap memory");
+    weir_buf_drop(&buf);
+    for (; pushed < 2 * WEIR_CHAIN_INLINE; pushed++) {
+        stress_expect(
+            weir_slice_foreign("text", 4, let_go, &gone, &slice) == WEIR_OK,
+            "no foreign slice");
+        stress_expect(
+            weir_chain_push(&chain, &slice) == WEIR_OK, "no longer chain");
+    }
+    weir_chain_release(&chain);
+    stress_expect_equal(gone, pushed, "foreign slices gone");
+}
+
 /* An arena of the calling thread's, for a moment. */
 static void
 use_own_arena(void)
 {
     struct weir_arena *own;
     struct weir_buf buf;
-    struct weir_arena_config config = {
-        .name = "own", .block_size = BLOCK_SIZE, .block_count = DAMMED
-    };
+    struct weir_arena_config config = { .name = "own",
+        .block_size = BLOCK_SIZE,
+        .block_count = DAMMED,
+        .flags = WEIR_SPILL_GROW };
     stress_expect(weir_arena_create(&config, &own) == WEIR_OK, "no arena");
     for (uint32_t i = 0; i < 4; i++) {
         stress_expect(weir_arena_alloc(own, 0, &buf) == WEIR_OK, "no block");
         weir_buf_drop(&buf);
     }
+    use_heap(own);
     weir_arena_destroy(&own);
 }
 

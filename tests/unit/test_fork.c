@@ -4,6 +4,9 @@
 #include "support/child.h"
 #include "support/unit.h"
 #include "support/waiting.h"
+#include "weir/heap.h"
+
+#include <stdatomic.h>
 
 enum { COUNT = 300, OUT = 10, SLEEPERS = 3 };
 
@@ -409,4 +412,139 @@ Test(fork, an_arena_that_could_not_be_made_does_not_make_fork_hang)
     expect_good_child(take_the_rest_and_drop_all);
 
     end();
+}
+
+/* ---- Arenas on the heap ------------------------------------------------ */
+
+enum { BUSY = 3, CHILDREN = 60 };
+
+static atomic_bool is_over;
+
+static void
+ignore_release(const void *bytes, size_t n, void *user)
+{
+    (void)bytes;
+    (void)n;
+    (void)user;
+}
+
+/* A chain with an array of its own, of foreign slices. */
+static void
+chain_foreign(void)
+{
+    struct weir_chain chain = { 0 };
+    for (int i = 0; i < 2 * WEIR_CHAIN_INLINE; i++) {
+        struct weir_slice slice;
+        NEED(weir_slice_foreign("text", 4, ignore_release, NULL, &slice) ==
+             WEIR_OK);
+        NEED(weir_chain_push(&chain, &slice) == WEIR_OK);
+    }
+    weir_chain_release(&chain);
+}
+
+/* What makes the library allocate, under its locks and without. */
+static void
+spill_into(struct weir_arena *into, size_t size)
+{
+    struct weir_buf bufs[8];
+    size_t count = 0;
+    while (count < 8 && weir_arena_alloc(into, 0, &bufs[count]) == WEIR_OK)
+        count++;
+    if (count > 0)
+        NEED(weir_buf_reserve(&bufs[0], size) == WEIR_OK);
+    while (count > 0)
+        weir_buf_drop(&bufs[--count]);
+}
+
+static struct weir_arena *
+open_spilling(void)
+{
+    struct weir_arena *opened = NULL;
+    struct weir_arena_config config = { .block_size = 64,
+        .block_count = 4,
+        .spill_bytes_max = 1 << 30,
+        .flags = WEIR_SPILL_GROW | WEIR_SPILL_FULL };
+    NEED(weir_arena_create(&config, &opened) == WEIR_OK);
+    return opened;
+}
+
+static void
+live_on_the_heap(size_t round)
+{
+    struct weir_arena *own = open_spilling();
+    spill_into(own, round % 3000 + 1);
+    spill_into(arena, round * 997 % 100000 + 1);
+    chain_foreign();
+    NEED(weir_release(weir_alloc(round % 5000 + 1)) == WEIR_OK);
+    weir_arena_destroy(&own);
+}
+
+static void *
+be_busy(void *unused)
+{
+    for (size_t i = 0; !atomic_load_explicit(&is_over, memory_order_relaxed);
+         i++)
+        live_on_the_heap(i);
+    return unused;
+}
+
+static void *
+live_once(void *unused)
+{
+    live_on_the_heap(1);
+    return unused;
+}
+
+static void
+live_in_the_child(void)
+{
+    pthread_t thread;
+    for (size_t i = 0; i < 20; i++)
+        live_on_the_heap(i * 100);
+    NEED(pthread_create(&thread, NULL, live_once, NULL) == 0);
+    NEED(pthread_join(thread, NULL) == 0);
+    weir_arena_destroy(&arena);
+}
+
+static void
+fork_while_others_spill(void)
+{
+    pthread_t threads[BUSY];
+    for (size_t i = 0; i < BUSY; i++)
+        threads[i] = start_thread(be_busy, NULL);
+    for (int i = 0; i < CHILDREN; i++)
+        expect_good_child(live_in_the_child);
+    atomic_store_explicit(&is_over, true, memory_order_relaxed);
+    for (size_t i = 0; i < BUSY; i++)
+        join_thread(threads[i]);
+    weir_heap_check(weir_heap_default());
+    close_whole(&arena);
+}
+
+Test(fork, children_spill_where_the_heap_was_used_before_any_arena)
+{
+    cr_assert(eq(int, weir_release(weir_alloc(100)), WEIR_OK));
+    arena = open_spilling();
+
+    fork_while_others_spill();
+}
+
+Test(fork, children_spill_where_an_arena_was_used_before_the_heap)
+{
+    arena = open_spilling();
+    cr_assert(eq(int, ask(arena), WEIR_OK));
+
+    fork_while_others_spill();
+}
+
+static void
+begin_in_the_child(void)
+{
+    arena = open_spilling();
+    live_in_the_child();
+}
+
+Test(fork, a_child_may_be_the_first_to_use_any_of_it)
+{
+    expect_good_child(begin_in_the_child);
 }

@@ -475,3 +475,141 @@ Test(record, without_a_key_the_last_release_unmaps)
     cr_assert(not(is_mapped(memory.iov_base, memory.iov_len)));
     no_leaks();
 }
+
+/* ---- Threads that end, and the heap ------------------------------------ */
+
+enum { KEYS_MAX = PTHREAD_KEYS_MAX, LOW = 10, MIDDLE = 500, HIGH = 900 };
+
+static pthread_key_t keys[KEYS_MAX];
+static size_t key_count;
+static uint32_t books_between;
+
+/* What a thread holds when it ends. */
+struct estate {
+    struct weir_arena *arena;
+    struct weir_slice slices[2];
+    struct weir_chain chain;
+    int released;
+};
+
+static void
+count_release(const void *bytes, size_t n, void *user)
+{
+    (void)bytes;
+    (void)n;
+    ++*(int *)user;
+}
+
+static void
+push_foreign(struct estate *estate)
+{
+    struct weir_slice slice;
+    cr_assert(eq(int,
+        weir_slice_foreign("text", 4, count_release, &estate->released, &slice),
+        WEIR_OK));
+    cr_assert(eq(int, weir_chain_push(&estate->chain, &slice), WEIR_OK));
+}
+
+static void
+spill_slice(struct estate *estate, size_t i)
+{
+    struct weir_buf buf = take(estate->arena);
+    cr_assert(eq(int, weir_buf_reserve(&buf, 1000), WEIR_OK));
+    cr_assert(eq(int, weir_buf_write(&buf, "text", 4), WEIR_OK));
+    weir_buf_freeze(&buf, &estate->slices[i]);
+}
+
+/* One of the two has ended. */
+static void
+end_between(void *user)
+{
+    struct estate *estate = user;
+    books_between = wr_record_books();
+    weir_slice_release(&estate->slices[0]);
+    spill_slice(estate, 0);
+    push_foreign(estate);
+}
+
+/* Both have. */
+static void
+end_last(void *user)
+{
+    struct estate *estate = user;
+    cr_assert(zero(u32, wr_record_books()));
+    push_foreign(estate);
+    weir_slice_release(&estate->slices[0]);
+    weir_slice_release(&estate->slices[1]);
+    spill_slice(estate, 0);
+    weir_slice_release(&estate->slices[0]);
+    weir_chain_release(&estate->chain);
+}
+
+/* Destructors run in the order of keys, and a new key is the lowest there is. */
+static void
+replace_key(size_t i, void (*destructor)(void *))
+{
+    cr_assert(zero(int, pthread_key_delete(keys[i])));
+    cr_assert(zero(int, pthread_key_create(&keys[i], destructor)));
+}
+
+static void
+take_all_keys(void)
+{
+    while (
+        key_count < KEYS_MAX && pthread_key_create(&keys[key_count], NULL) == 0)
+        key_count++;
+    cr_assert(gt(sz, key_count, HIGH + 1));
+    replace_key(MIDDLE, end_between);
+    replace_key(key_count - 1, end_last);
+}
+
+static void *
+live_and_leave(void *user)
+{
+    struct estate *estate = user;
+    spill_slice(estate, 0);
+    spill_slice(estate, 1);
+    for (int i = 0; i < 10; i++)
+        push_foreign(estate);
+    cr_assert(zero(int, pthread_setspecific(keys[MIDDLE], user)));
+    cr_assert(zero(int, pthread_setspecific(keys[key_count - 1], user)));
+    return NULL;
+}
+
+/* The heap's key gets the one place, the arenas' the other. */
+static void
+end_in_order(size_t heaps, size_t arenas)
+{
+    static struct estate estate;
+    take_all_keys();
+    cr_assert(zero(int, pthread_key_delete(keys[heaps])));
+    cr_assert(eq(int, weir_release(weir_alloc(1)), WEIR_OK));
+    estate.arena = open_with(&(struct weir_arena_config){
+        .block_size = 64, .block_count = 100, .flags = WEIR_SPILL_GROW });
+    cr_assert(zero(int, pthread_key_delete(keys[arenas])));
+    cr_assert(eq(int, ask(estate.arena), WEIR_OK));
+    cr_assert(eq(u32, wr_record_books(), 2));
+
+    on_thread(live_and_leave, &estate);
+
+    cr_assert(eq(int, estate.released, 12));
+    cr_assert(eq(u32, estate.arena->record_count, 1));
+    cr_assert(eq(
+        u64, stats_of(estate.arena).allocs, stats_of(estate.arena).releases));
+    weir_heap_check(weir_heap_default());
+    close_whole(&estate.arena);
+}
+
+Test(record, a_thread_may_end_with_its_heap_before_its_arenas)
+{
+    end_in_order(LOW, HIGH);
+
+    cr_assert(eq(u32, books_between, 2), "the arenas' destructor was first");
+}
+
+Test(record, a_thread_may_end_with_its_arenas_before_its_heap)
+{
+    end_in_order(HIGH, LOW);
+
+    cr_assert(zero(u32, books_between), "the heap's destructor was first");
+}
