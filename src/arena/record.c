@@ -207,7 +207,9 @@ make_record(struct weir_arena *arena)
 uint32_t
 wr_record_books(void)
 {
-    uint32_t count = table != NULL;
+    if (table == NULL)
+        return 0;
+    uint32_t count = 1;
     for (uint32_t id = 0; id < table_size; id++)
         count += table[id] != NULL;
     return count;

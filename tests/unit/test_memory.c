@@ -5,6 +5,7 @@
 #include "support/heap.h"
 
 #include <signal.h>
+#include <stdlib.h>
 
 static const size_t sizes[] = { 1, 63, 64, 65, 4096, 100000, 2 << 20 };
 
@@ -82,6 +83,48 @@ Test(memory, it_is_known_what_is_out)
 
     cr_assert(eq(int, wr_memory_state(sizes), WEIR_FOREIGN));
 }
+
+/* ---- Leak checkers ----------------------------------------------------- */
+
+enum { MANY = 3 * WEIR_CHAIN_INLINE, BYTES = 1000 };
+
+static struct weir_chain kept;
+
+static void
+free_both(const void *bytes, size_t n, void *user)
+{
+    (void)n;
+    free((void *)(uintptr_t)bytes);
+    free(user);
+}
+
+/* What points to them lies in the chain's array, and in control blocks. */
+static void *
+keep_foreign(void *unused)
+{
+    for (int i = 0; i < MANY; i++) {
+        struct weir_slice slice;
+        void *bytes = malloc(BYTES);
+        cr_assert(eq(int,
+            weir_slice_foreign(bytes, BYTES, free_both, malloc(BYTES), &slice),
+            WEIR_OK));
+        cr_assert(eq(int, weir_chain_push(&kept, &slice), WEIR_OK));
+    }
+    return unused;
+}
+
+/* On another thread, lest its stack points to something. */
+Test(memory, what_books_of_the_library_point_to_is_no_leak)
+{
+    on_thread(keep_foreign, NULL);
+
+    no_leaks_of_malloc();
+
+    weir_chain_release(&kept);
+    no_leaks();
+}
+
+/* ---- Misuse ------------------------------------------------------------ */
 
 Test(misuse, releasing_memory_twice_aborts, .signal = SIGABRT)
 {
