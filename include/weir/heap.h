@@ -71,7 +71,8 @@ weir_heap_create(const struct weir_heap_config *config, struct weir_heap **heap)
  */
 WEIR_API void weir_heap_destroy(struct weir_heap **heap);
 
-/* The heap of weir_alloc; made by the first call. NULL: no memory. */
+/* The heap of weir_alloc; made by the first call. The library lives on it too:
+   what is spilled, and its own books, are in its numbers. NULL: no memory. */
 WEIR_API struct weir_heap *weir_heap_default(void);
 
 /*

@@ -19,6 +19,10 @@
  *   a bell rung by the child would wake; so the child's queues are emptied and
  *   nobody is told.
  *
+ *   The heap is locked behind all arenas, which use it under their locks, and is let
+ *   go before them: the ranks of platform/thread.h see to that. So the child
+ *   releases the others' records to a heap that is sound.
+ *
  * Costs
  *   The caches come on again as after any sweep. The child walks the counts of
  *   arenas that other threads used.

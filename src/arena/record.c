@@ -33,12 +33,14 @@
  * Costs
  *   A call on the arena that the thread used last: two loads and a compare to
  *   find the record; on another one a call and the table. Plain stores to count.
- *   The first call of a thread on an arena takes the mutex and memory. A sum walks
- *   the records. 256 bytes for each thread and arena.
+ *   The first call of a thread on an arena takes the mutex and memory, and the first
+ *   at all what the heap keeps for a thread (core/heap_record.c). A sum walks the
+ *   records. 256 bytes for each thread and arena.
  *
  * Limits
  *   A thread whose destructors run, or that has no memory for a record, works
- *   under the mutex. One that uses weir for the first time in the last round of
+ *   under the mutex; its records go back to the heap also when the heap's part of
+ *   the thread has ended before. One that uses weir for the first time in the last round of
  *   its destructors leaves its records behind, as pthreads runs no further round;
  *   a sweep still gets what they hold. A thread's table has an entry for each id up to the largest
  *   it used.

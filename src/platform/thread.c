@@ -5,6 +5,11 @@
  * Idea
  *   A thin layer over pthreads. The lock and unlock of a mutex that we made
  *   and hold cannot fail; if one does, memory is corrupt, and we stop.
+ *
+ *   The handlers of a fork have ranks, since pthread_atfork would run them in the
+ *   opposite order of their coming, and nobody knows which part of the library a
+ *   program uses first. The lock that guards them is the last one a fork takes, so
+ *   nobody comes between the last handler and the fork.
  */
 
 #include "platform/thread.h"
