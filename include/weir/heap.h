@@ -19,6 +19,12 @@
  * so may a block that one of them was just taking or releasing. A heap keeps the
  * address space of its regions until it ends: at most 1024 of them, and 256 GiB
  * in all.
+ *
+ * In a program that is built with AddressSanitizer, a use of a block that is not
+ * out, or behind what was asked for, is reported as a use after poison, and
+ * LeakSanitizer looks for pointers in blocks. The library needs no sanitizer for
+ * that. Threads keep nothing at hand then; who wants them to sets
+ * ASAN_OPTIONS=allow_user_poisoning=0.
  */
 #ifndef WEIR_HEAP_H
 #define WEIR_HEAP_H
@@ -118,7 +124,8 @@ WEIR_API enum weir_status weir_heap_release_sized(
 WEIR_API WEIR_NODISCARD enum weir_status weir_heap_resize(
     struct weir_heap *heap, void *memory, size_t size);
 
-/* How many bytes a block can hold. Statuses as release. */
+/* How many bytes a block can hold; all may be used from then on. Statuses as
+   release. */
 WEIR_API WEIR_NODISCARD enum weir_status weir_heap_usable(
     struct weir_heap *heap, const void *memory, size_t *size);
 

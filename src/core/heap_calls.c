@@ -4,6 +4,7 @@
 #include "core/heap.h"
 
 #include "base/bits.h"
+#include "platform/poison.h"
 
 #include <errno.h>
 #include <string.h>
@@ -49,6 +50,7 @@ weir_heap_resize(struct weir_heap *heap, void *memory, size_t size)
         return WEIR_NO_ROOM;
     wr_store_relaxed(
         wr_heap_asked_at(&place), (uint32_t)size); /* it is the caller's */
+    wr_poison_open(memory, size, wr_class_size(place.class));
     return WEIR_OK;
 }
 
@@ -57,11 +59,12 @@ weir_heap_usable(struct weir_heap *heap, const void *memory, size_t *size)
 {
     struct wr_place place;
     enum weir_status status = wr_heap_find(heap, memory, &place);
-    if (status == WEIR_OK)
-        *size = place.class == WR_CLASS_SMALL_COUNT
-                    ? wr_heap_large_usable(&place)
-                    : wr_class_size(place.class);
-    return status;
+    if (status != WEIR_OK)
+        return status;
+    *size = place.class == WR_CLASS_SMALL_COUNT ? wr_heap_large_usable(&place)
+                                                : wr_class_size(place.class);
+    wr_poison_open(memory, *size, *size); /* who knows of it may use it */
+    return WEIR_OK;
 }
 
 void

@@ -16,6 +16,7 @@
 #include "core/heap.h"
 
 #include "base/check.h"
+#include "platform/poison.h"
 
 #include <string.h>
 
@@ -52,9 +53,16 @@ wr_heap_large_alloc(struct weir_heap *heap, size_t size, size_t align,
             return status;
     }
     *memory = taken.region->base + ((size_t)taken.page << WR_PAGE_SHIFT);
+    wr_poison_open(*memory, size, (size_t)count << WR_PAGE_SHIFT);
     if (zeroed && !taken.is_zero)
         memset(*memory, 0, size);
     return WEIR_OK;
+}
+
+static const void *
+start_of(const struct wr_place *place)
+{
+    return place->region->base + ((size_t)place->page << WR_PAGE_SHIFT);
 }
 
 /* The block is out, and of that size if one is given. The lock is held. */
@@ -78,10 +86,11 @@ wr_heap_large_release(
     wr_mutex_lock(&region->lock);
     enum weir_status status = check_out(place, size);
     if (status == WEIR_OK) {
+        size_t bytes = (size_t)wr_runs_length(&region->runs, place->page)
+                       << WR_PAGE_SHIFT;
         region->large_live--;
-        region->large_bytes -=
-            (uint64_t)wr_runs_length(&region->runs, place->page)
-            << WR_PAGE_SHIFT;
+        region->large_bytes -= bytes;
+        wr_poison_shut(start_of(place), bytes);
         wr_store_relaxed(
             &region->entries[place->page], WR_ENTRY_GONE); /* it was ours */
         wr_heap_give_pages(heap, region, place->page);
@@ -110,6 +119,8 @@ wr_heap_large_resize(
         region->larges[place->page] = size;
         region->large_bytes += (uint64_t)count << WR_PAGE_SHIFT;
         region->large_bytes -= (uint64_t)had << WR_PAGE_SHIFT;
+        wr_poison_open(start_of(place), size,
+            (size_t)(count > had ? count : had) << WR_PAGE_SHIFT);
     }
     wr_mutex_unlock(&region->lock);
     return status;

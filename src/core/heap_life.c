@@ -21,6 +21,7 @@
 #include "base/config.h"
 #include "platform/clock.h"
 #include "platform/fence.h"
+#include "platform/poison.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -126,7 +127,7 @@ configure(struct weir_heap *heap, const struct weir_heap_config *config)
     heap->refill_bytes = config->refill_bytes;
     heap->cache_bytes = config->cache_bytes;
     heap->decay_ms = config->decay_ms;
-    heap->is_cached = wr_fence_is_supported();
+    heap->is_cached = wr_fence_is_supported() && !wr_poison_is_on();
     atomic_init(&heap->tick_ms, wr_clock_ms());
     heap->page_count = 1; /* page 0 is none's */
     memcpy(heap->name, config->name, strlen(config->name) + 1);

@@ -18,6 +18,7 @@
 #include "core/heap.h"
 
 #include "base/check.h"
+#include "platform/poison.h"
 
 #include <string.h>
 
@@ -144,6 +145,15 @@ take(struct weir_heap *heap, struct wr_heap_record *record, uint32_t class,
     return wr_central_take(heap, class, 1, block) != 0;
 }
 
+/* How long the block is that starts at an offset. */
+static size_t
+room_at(const struct wr_heap_region *region, size_t offset)
+{
+    uint32_t entry = wr_load_relaxed(
+        &region->entries[offset >> WR_PAGE_SHIFT]); /* the block is ours */
+    return wr_class_size(wr_entry_kind(entry) - WR_ENTRY_SPAN);
+}
+
 enum weir_status
 wr_heap_hand_out(
     struct weir_heap *heap, size_t size, void **memory, void *block)
@@ -155,6 +165,7 @@ wr_heap_hand_out(
     if (wr_load_relaxed(asked) != 0) /* who took it sees what its giver did */
         wr_heap_fail(heap, "a block was released twice, and is out");
     wr_store_relaxed(asked, (uint32_t)size); /* nobody else has it */
+    wr_poison_open(block, size, room_at(region, offset));
     *memory = block;
     return WEIR_OK;
 }
@@ -234,6 +245,7 @@ wr_heap_make_room(struct weir_heap *heap, struct wr_hunt *hunt)
 static void
 give_past(struct weir_heap *heap, uint32_t class, void *block)
 {
+    wr_poison_shut(block, wr_class_size(class));
     wr_central_give(heap, class, &block, 1);
 }
 

@@ -46,6 +46,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "platform/clock.h"
+#include "platform/poison.h"
 
 #include <errno.h>
 
@@ -187,6 +188,45 @@ wr_heap_add_region(struct weir_heap *heap, size_t pages)
     return WEIR_OK;
 }
 
+/* ---- What leak checkers are shown -------------------------------------- */
+
+/* They read all they are shown, so it is what was taken, doubled as it grows. */
+enum { SHOWN_FIRST = 16 };
+
+/* Where the part ends that begins at `from`. */
+static uint32_t
+part_end(const struct wr_heap_region *region, uint32_t from)
+{
+    uint32_t to = from == 0 ? SHOWN_FIRST : 2 * from;
+    return to < region->page_count ? to : region->page_count;
+}
+
+/* Pages below `end` were taken. */
+static void
+show_pages(struct wr_heap_region *region, uint32_t end)
+{
+    while (region->shown < end) {
+        uint32_t to = part_end(region, region->shown);
+        wr_roots_add(region->base + region->shown * WR_PAGE_BYTES,
+            (to - region->shown) * WR_PAGE_BYTES);
+        region->shown = to;
+    }
+}
+
+/* What is mapped there next is open, and no business of ours. */
+static void
+hide_pages(const struct wr_heap_region *region)
+{
+    size_t size = region->shown * WR_PAGE_BYTES;
+    uint32_t to;
+    for (uint32_t from = 0; from < region->shown; from = to) {
+        to = part_end(region, from);
+        wr_roots_remove(
+            region->base + from * WR_PAGE_BYTES, (to - from) * WR_PAGE_BYTES);
+    }
+    wr_poison_open(region->base, size, size);
+}
+
 void
 wr_heap_unmap_regions(struct weir_heap *heap)
 {
@@ -194,6 +234,7 @@ wr_heap_unmap_regions(struct weir_heap *heap)
     for (uint32_t i = 0; i < count; i++) {
         struct wr_heap_region *region = heap->regions[i];
         struct wr_region books = region->books;
+        hide_pages(region);
         wr_pages_unmap(&region->mapping);
         wr_mutex_fini(&region->lock);
         wr_pages_unmap(&books);
@@ -354,6 +395,7 @@ take_from(struct wr_heap_region *region, uint32_t count, uint32_t align,
         pages->is_zero = remove_notes(region, pages->page, pages->page + count);
         if (size != 0)
             set_large(region, pages->page, count, size);
+        show_pages(region, pages->page + count);
     }
     wr_mutex_unlock(&region->lock);
     return taken;
@@ -389,6 +431,9 @@ wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
     for (uint32_t i = 0; i < regions; i++)
         if (take_from(heap->regions[i], count, align, size, pages)) {
             pages->region = heap->regions[i];
+            wr_poison_shut(
+                pages->region->base + (size_t)pages->page * WR_PAGE_BYTES,
+                count * WR_PAGE_BYTES); /* until blocks there are out */
             return true;
         }
     (void)wr_sub_relaxed(&heap->pages_used, count); /* a number */
@@ -414,9 +459,10 @@ wr_heap_resize_run(struct weir_heap *heap, struct wr_heap_region *region,
     if (count > had && !reserve_pages(heap, count - had))
         return false;
     bool done = wr_runs_grow(&region->runs, page, count);
-    if (count > had && done)
+    if (count > had && done) {
         (void)remove_notes(region, page + had, page + count);
-    else if (count > had)
+        show_pages(region, page + count);
+    } else if (count > had)
         (void)wr_sub_relaxed(&heap->pages_used, count - had); /* a number */
     else if (done) {
         note(region, page + count, page + had);

@@ -74,6 +74,7 @@ struct wr_heap_region {
     uint64_t *old;   /* last tick, and since before */
     uint64_t large_live;
     uint64_t large_bytes;
+    uint32_t shown; /* pages below this, about, were taken once */
 
     struct wr_region mapping;
     struct wr_region books; /* this too */

@@ -30,6 +30,10 @@ foreach(program IN LISTS programs)
     run(${work}/build/${program})
 endforeach()
 
+if(EXISTS ${work}/build/in_asan) # where there is no ASan, there is none
+    run(${here}/../../scripts/no_aslr ${work}/build/in_asan)
+endif()
+
 # pkg-config. The stranger's own warnings are on, so headers must be clean.
 set(ENV{PKG_CONFIG_PATH} ${prefix}/${libdir}/pkgconfig)
 set(ENV{LD_LIBRARY_PATH} ${prefix}/${libdir})

@@ -4,6 +4,7 @@
 #define SUPPORT_HEAP_H
 
 #include "core/heap.h"
+#include "platform/poison.h"
 #include "support/unit.h"
 
 #define KIB ((size_t)1 << 10)
@@ -54,6 +55,14 @@ cached_blocks(struct weir_heap *heap)
     for (size_t i = 0; i < WEIR_HEAP_CLASSES; i++)
         count += stats.classes[i].blocks_cached;
     return count;
+}
+
+/* Threads keep nothing where a sanitizer is told of every block. */
+static inline void
+need_caches(void)
+{
+    if (wr_poison_is_on())
+        cr_skip_test("the sanitizer is told of every block");
 }
 
 /* A block, which must be there. */

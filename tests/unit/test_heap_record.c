@@ -69,6 +69,7 @@ static const struct guest guests[] = { { .size = 64, .count = 1 },
 Test(heap_record, what_a_sleeping_thread_keeps_is_found_before_a_heap_is_full)
 {
     static struct guest guest;
+    need_caches();
 
     for (size_t i = 0; i < COUNT_OF(guests); i++) {
         struct weir_heap *heap = open_heap(4 * MIB, 4 * MIB);
@@ -90,6 +91,7 @@ Test(heap_record, what_a_sleeping_thread_keeps_is_found_before_a_heap_is_full)
 Test(heap_record, what_a_sleeping_thread_keeps_makes_room_for_a_large_block)
 {
     static struct guest guest;
+    need_caches();
 
     for (size_t i = 0; i < COUNT_OF(guests); i++) {
         if (guests[i].held != 0)
@@ -205,6 +207,7 @@ Test(heap_record, a_thousand_short_threads_leave_nothing)
 
 Test(heap_record, a_flush_gives_all_that_the_thread_keeps_to_the_central_pool)
 {
+    need_caches();
     struct weir_heap *heap = open_heap(64 * MIB, 0);
 
     weir_heap_flush(heap); /* it knows nothing of the heap yet */
@@ -223,6 +226,7 @@ Test(heap_record, a_flush_gives_all_that_the_thread_keeps_to_the_central_pool)
 
 Test(heap_record, caches_are_on_again_some_calls_behind_a_trim)
 {
+    need_caches();
     struct weir_heap *heap = open_heap(64 * MIB, 0);
     churn(heap);
     weir_heap_trim(heap);

@@ -390,7 +390,9 @@ take_pages(struct weir_heap *heap, uint32_t count)
 {
     struct wr_pages pages = { 0 };
     cr_assert(wr_heap_take_pages(heap, count, 1, 0, &pages));
-    (void)memset(pages.region->base + pages.page * WR_PAGE_BYTES, 1, 1);
+    uint8_t *first = pages.region->base + pages.page * WR_PAGE_BYTES;
+    wr_poison_open(first, WR_PAGE_BYTES, WR_PAGE_BYTES);
+    *first = 1;
     return pages;
 }
 
