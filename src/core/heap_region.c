@@ -19,7 +19,8 @@
  *   taken again. It is noted as young. A tick, every half of the decay, gives all
  *   that is old to the system, and makes old what was young; who takes a page
  *   removes the note. So a page goes between half a decay and a whole one after
- *   it was given back. There is no thread for that: the calls of the heap that
+ *   it was given back, and with it the sizes of its blocks, which are all 0: a
+ *   sixteenth of it. There is no thread for that: the calls of the heap that
  *   leave the thread's cache look at the clock.
  *
  * Invariants
@@ -85,8 +86,7 @@ lay_out(uint32_t pages)
     (void)place(&layout, sizeof(struct wr_heap_region));
     layout.entries = place(&layout, pages * sizeof(uint32_t));
     layout.total = (layout.total + SIZES_BYTES - 1) & ~(SIZES_BYTES - 1);
-    layout.sizes =
-        place(&layout, (size_t)pages * WR_PAGE_UNITS * sizeof(uint32_t));
+    layout.sizes = place(&layout, pages * SIZES_BYTES);
     layout.words =
         place(&layout, (size_t)pages * WR_PAGE_WORDS * sizeof(uint64_t));
     layout.spans = place(&layout, pages * sizeof(struct wr_span));
