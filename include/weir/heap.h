@@ -14,11 +14,17 @@
  * Blocks are aligned to 64 bytes. Any thread may release what any other one
  * allocated. What threads keep at hand is never a reason to be out of memory.
  *
- * Nothing here may be called from a signal handler. After a fork the child may go on
- * with every heap, as the only thread; what other threads had out stays out, and
- * so may a block that one of them was just taking or releasing. A heap keeps the
- * address space of its regions until it ends: at most 1024 of them, and 256 GiB
- * in all.
+ * Signals: nothing here may be called from a handler, not even weir_release: the
+ * call that it interrupted may hold a lock, or be between two stores. A handler
+ * may interrupt any call and read and write blocks that are out, if it returns;
+ * one that leaves by siglongjmp, or a thread that is cancelled asynchronously, may
+ * leave a call for ever half done. No call here is a point where a thread is
+ * cancelled.
+ *
+ * After a fork the child may go on with every heap, as the only thread; what other
+ * threads had out stays out, and so may a block that one of them was just taking
+ * or releasing. A heap keeps the address space of its regions until it ends: at
+ * most 1024 of them, and 256 GiB in all.
  *
  * In a program that is built with AddressSanitizer, a use of a block that is not
  * out, or behind what was asked for, is reported as a use after poison, and
@@ -149,7 +155,11 @@ WEIR_API enum weir_status weir_release_sized(void *memory, size_t size);
 
 enum { WEIR_HEAP_CLASSES = 52 };
 
-/* Blocks of one class. */
+/*
+ * Blocks of one class. The three add up to all that were cut: a block is with who
+ * allocated it, with the thread that released it, or central, and never in between.
+ * So one that another thread released counts at once, as cached.
+ */
 struct weir_heap_class_stats {
     uint64_t block_size;     /* bytes */
     uint64_t blocks_live;    /* out */
@@ -159,20 +169,24 @@ struct weir_heap_class_stats {
 
 /*
  * What a heap holds. Exact when the heap is quiet; else a number may miss, or
- * hold, what calls in progress are about to do or have just done.
+ * hold, what calls in progress are about to do or have just done. Blocks above 1
+ * MiB are of no class. What they leave is free for any class, and for them.
  */
 struct weir_heap_stats {
     char name[WEIR_NAME_SIZE];
-    uint64_t bytes_reserved; /* all regions */
-    uint64_t bytes_unused;   /* pages in no span and no large block */
-    uint64_t bytes_resident; /* about; pages that were touched and not given
-                                back */
+    uint64_t bytes_reserved; /* all regions; more are added up to `bytes_max` */
+    uint64_t bytes_unused;   /* what is left of them: pages in no span and no
+                                large block */
+    uint64_t bytes_resident; /* about: pages that are in use, touched or not, or
+                                were and are not given back yet */
     uint64_t large_live;     /* blocks above 1 MiB */
-    uint64_t large_bytes;    /* what they hold */
+    uint64_t large_bytes;    /* what they hold, in whole pages */
     uint64_t regions;
-    uint64_t caches; /* threads that have used the heap */
+    uint64_t caches; /* threads that have used the heap and have not ended */
     uint64_t sweeps; /* times that all caches were taken back */
     struct weir_heap_class_stats classes[WEIR_HEAP_CLASSES];
+    uint64_t large_reusable; /* of bytes_unused, the most in one piece: the
+                                largest block without another region */
 };
 
 /* What weir_heap_stats calls; `stats_size` says which fields exist. */

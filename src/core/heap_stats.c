@@ -57,12 +57,16 @@ add_region(struct wr_heap_region *region, struct weir_heap_stats *stats)
 {
     wr_mutex_lock(&region->lock);
     uint64_t unused = wr_runs_free_pages(&region->runs);
+    uint64_t largest = (uint64_t)wr_runs_largest(&region->runs)
+                       << WR_PAGE_SHIFT;
     stats->bytes_reserved += region->bytes;
     stats->bytes_unused += unused << WR_PAGE_SHIFT;
     stats->bytes_resident += (region->page_count - unused + noted_pages(region))
                              << WR_PAGE_SHIFT;
     stats->large_live += region->large_live;
     stats->large_bytes += region->large_bytes;
+    if (stats->large_reusable < largest)
+        stats->large_reusable = largest;
     wr_mutex_unlock(&region->lock);
 }
 
