@@ -11,10 +11,18 @@
  * have. In between come releases that are wrong, and must be told: those that
  * another thread could make right by accident only on the thread's own heap,
  * which comes and goes. At the end all is home, and all pages are free.
+ *
+ * Every some thousand steps all stand still for a census: the naive allocator
+ * takes every block that is out, which must lie beside all others, each has its
+ * stamp, and the heap's numbers are those of the blocks, to the last one.
+ *
+ * The long mode, from a minute on, goes on until 10^8 operations are done.
  */
 
-#include "weir/heap.h"
+#include "core/heap.h"
+#include "support/oracle.h"
 #include "support/stress.h"
+#include "weir/heap.h"
 #include "weir/weir.h"
 
 #include <pthread.h>
@@ -27,6 +35,10 @@ enum {
     BOX = 48,
     HEAPS = 2, /* one, and the default heap */
     LIFE = 4096,
+    ROUND = 20000, /* steps between two censuses */
+    OUT_MAX = THREADS * (HELD + BOX),
+    LONG_S = 60,
+    LONG_STEPS = 100000000,
     LINE = 64,
     WHOLE = 256, /* up to here every byte is written */
     LARGE = 1 << 20,
@@ -58,6 +70,7 @@ struct worker {
     uint8_t owner;
     uint64_t serial;
     uint64_t steps;
+    uint64_t round_end; /* when so many steps are done */
 };
 
 static struct weir_heap *heaps[HEAPS];
@@ -369,7 +382,100 @@ err_alone(struct worker *worker)
     }
 }
 
-/* ---- The crew ------------------------------------------------------------- */
+/* ---- The census -------------------------------------------------------- */
+
+/* What must be out of one heap. */
+struct count {
+    uint64_t small[WEIR_HEAP_CLASSES];
+    uint64_t large;
+    uint64_t large_bytes;
+};
+
+static struct count counts[HEAPS];
+static struct oracle oracle;
+static uint64_t censuses;
+static _Atomic uint64_t steps_done;
+static _Atomic bool last_round;
+
+static void
+count_block(const struct held *held)
+{
+    struct wr_place place;
+    size_t page = (size_t)1 << WR_PAGE_SHIFT;
+    size_t room = (held->size + page - 1) / page * page;
+    struct count *count = &counts[held->heap];
+    verify(held);
+    expect_status(
+        wr_heap_find(heaps[held->heap], held->memory, &place), WEIR_OK);
+    if (place.class == WR_CLASS_SMALL_COUNT) {
+        count->large++;
+        count->large_bytes += room;
+    } else {
+        room = wr_class_size(place.class);
+        count->small[place.class]++;
+    }
+    stress_expect(
+        oracle_take(&oracle, held->memory, room), "two blocks overlap");
+}
+
+static void
+count_blocks(const struct held *held, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        count_block(&held[i]);
+}
+
+static void
+compare(struct weir_heap *heap, const struct count *count)
+{
+    struct weir_heap_stats stats;
+    uint64_t bytes = 0;
+    weir_heap_stats(heap, &stats);
+    for (uint32_t i = 0; i < WEIR_HEAP_CLASSES; i++) {
+        const struct weir_heap_class_stats *class = &stats.classes[i];
+        stress_expect_equal(class->blocks_live, count->small[i], "blocks_live");
+        bytes += (class->blocks_live + class->blocks_cached +
+                     class->blocks_central) *
+                 class->block_size;
+    }
+    stress_expect_equal(stats.large_live, count->large, "large_live");
+    stress_expect_equal(stats.large_bytes, count->large_bytes, "large_bytes");
+    bytes += stats.large_bytes + stats.bytes_unused;
+    stress_expect(bytes <= stats.bytes_reserved, "more blocks than memory");
+    stress_expect(stats.large_reusable <= stats.bytes_unused &&
+                      stats.bytes_resident <= stats.bytes_reserved,
+        "numbers that cannot be");
+    weir_heap_check(heap);
+}
+
+/* All others wait. */
+static void
+take_census(void)
+{
+    uint64_t steps = 0;
+    for (uint32_t i = 0; i < HEAPS; i++)
+        counts[i] = (struct count){ .large = 0 };
+    oracle.count = 0;
+    for (uint32_t i = 0; i < THREADS; i++) {
+        count_blocks(workers[i].held, workers[i].count);
+        count_blocks(boxes[i].held, boxes[i].count);
+        steps += workers[i].steps;
+    }
+    for (uint32_t i = 0; i < HEAPS; i++)
+        compare(heaps[i], &counts[i]);
+    censuses++;
+    atomic_store_explicit(&steps_done, steps, memory_order_relaxed);
+    atomic_store_explicit(&last_round, stress_is_over(), memory_order_relaxed);
+}
+
+static bool
+has_enough(void)
+{
+    return stress_seconds() < LONG_S || atomic_load_explicit(&steps_done,
+                                            memory_order_relaxed) >= LONG_STEPS;
+}
+
+/* ---- The crew ---------------------------------------------------------- */
 
 /* What concerns all threads. */
 static void
@@ -416,25 +522,41 @@ live(void *context)
 {
     struct worker *worker = context;
     uint32_t steps = 1 + stress_below(worker->random, LIFE);
-    while (steps-- > 0 && !stress_is_over())
+    while (
+        steps-- > 0 && worker->steps < worker->round_end && !stress_is_over())
         step(worker);
     return NULL;
 }
 
+/* On this thread, or on others one after the other. */
 static void
-mix(uint32_t index, struct stress_random *random)
+work_a_round(struct worker *worker, bool is_mortal)
 {
-    struct worker *worker = &workers[index];
     pthread_t thread;
-    worker->random = random;
-    while (!stress_is_over())
-        if (index < STEADY) {
+    worker->round_end = worker->steps + ROUND;
+    while (worker->steps < worker->round_end && !stress_is_over())
+        if (!is_mortal) {
             step(worker);
         } else {
             stress_expect(
                 pthread_create(&thread, NULL, live, worker) == 0, "no thread");
             pthread_join(thread, NULL);
         }
+}
+
+static void
+mix(uint32_t index, struct stress_random *random)
+{
+    static struct stress_gate gate = { .count = THREADS };
+    struct worker *worker = &workers[index];
+    worker->random = random;
+    do {
+        work_a_round(worker, index >= STEADY);
+        stress_gate_pass(&gate);
+        if (index == 0)
+            take_census();
+        stress_gate_pass(&gate);
+    } while (!atomic_load_explicit(&last_round, memory_order_relaxed));
     receive(worker);
     while (worker->count > 0)
         release_any(worker);
@@ -473,7 +595,10 @@ run(void)
         workers[i].owner = (uint8_t)(i + 1);
         pthread_mutex_init(&boxes[i].mutex, NULL);
     }
-    stress_run(&(struct stress_crew){ .count = THREADS, .body = mix });
+    oracle_init(&oracle, &(struct iovec){ NULL, SIZE_MAX }, OUT_MAX);
+    stress_run(&(struct stress_crew){
+        .count = THREADS, .body = mix, .enough = has_enough });
+    oracle_fini(&oracle);
 
     struct stress_random random = { stress_seed() };
     for (uint32_t i = 0; i < THREADS; i++) {
@@ -497,5 +622,6 @@ main(int argc, char **argv)
     for (uint32_t i = 0; i < THREADS; i++)
         steps += workers[i].steps;
     stress_report("operations", steps);
+    stress_report("censuses", censuses);
     return stress_end();
 }
