@@ -205,7 +205,7 @@ take_from_first(struct weir_heap *heap, struct wr_central *central,
         uint64_t *word = &words[span->hint];
         size_t index = (size_t)span->hint * WR_WORD_BITS + wr_lowest_bit(*word);
         *word &= *word - 1;
-        blocks[i] = start + index * size;
+        blocks[count - 1 - i] = start + index * size; /* it goes first */
     }
     span->free -= count;
     central->free -= count;

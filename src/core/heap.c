@@ -148,17 +148,24 @@ weir_alloc(size_t size)
     return status == WEIR_OK ? memory : wr_heap_alloc_failed(status);
 }
 
+/* There is no heap that it could be of. */
+static enum weir_status
+refuse(const void *memory)
+{
+    return memory == NULL ? WEIR_OK : WEIR_FOREIGN;
+}
+
 enum weir_status
 weir_release(void *memory)
 {
     struct weir_heap *heap = wr_heap_default();
-    return heap == NULL ? WEIR_FOREIGN : release(heap, memory, 0);
+    return heap == NULL ? refuse(memory) : release(heap, memory, 0);
 }
 
 enum weir_status
 weir_release_sized(void *memory, size_t size)
 {
     struct weir_heap *heap = wr_heap_default();
-    return heap == NULL ? WEIR_FOREIGN
+    return heap == NULL ? refuse(memory)
                         : weir_heap_release_sized(heap, memory, size);
 }

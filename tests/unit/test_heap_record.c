@@ -475,3 +475,39 @@ Test(misuse, a_block_that_is_free_and_out_aborts_when_the_heap_is_checked,
 
     weir_heap_check(heap);
 }
+
+static struct weir_heap *span_heap;
+
+/* Releases a block, sleeps while its span goes, and gives the block back. */
+static void *
+release_late(void *memory)
+{
+    let_go(span_heap, memory);
+    (void)pthread_barrier_wait(&turn);
+    (void)pthread_barrier_wait(&turn);
+    weir_heap_flush(span_heap);
+    return NULL;
+}
+
+Test(misuse, racing_releases_abort_though_another_class_has_their_span,
+    .signal = SIGABRT)
+{
+    need_caches();
+    void *larger[8];
+    span_heap = open_heap(1 * MIB, 1 * MIB);
+    cr_assert(eq(sz, get_all(span_heap, 64, blocks, 2048), 2048));
+    cr_assert(zero(int, pthread_barrier_init(&turn, NULL, 2)));
+    pthread_t thread = start_thread(release_late, blocks[20]);
+    (void)pthread_barrier_wait(&turn);
+    forget_release(span_heap, blocks[20]);
+    let_all_go(span_heap, blocks + 1024, 1024);
+    weir_heap_flush(span_heap);
+    let_all_go(span_heap, blocks, 1024);
+    weir_heap_flush(span_heap);
+    cr_assert(eq(sz, get_all(span_heap, 8192, larger, 8), 8));
+    cr_assert(eq(ptr, larger[0], blocks[0]));
+    expect_misuse("weir: heap 'test': a block was released twice");
+
+    (void)pthread_barrier_wait(&turn);
+    join_thread(thread);
+}
