@@ -19,6 +19,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SRC = HERE.parents[2] / "src"
 SOURCE = re.compile(r"/src/(\w+/\w+\.c)\.o$")
+PART = re.compile(r"/(library_\w+\.c)\.o$")  # which is of one of src
+
+
+def find_source(built):
+    """What an object was built from, and which file of src that is."""
+    match = SOURCE.search(built)
+    if match:
+        return SRC / match.group(1), match.group(1)
+    source = HERE / PART.search(built).group(1)
+    return source, re.search(r'"(\w+/\w+\.c)"', source.read_text()).group(1)
 
 
 class Mutant:
@@ -60,13 +70,11 @@ def build(mutant, rules, folder):
     everywhere = mutant.file.endswith(".h")
     objects = list(rules["simulator"])
     for old in rules["library"]:
-        match = SOURCE.search(old)
-        file = match.group(1) if match else "arena/directory.c"
+        source, file = find_source(old)
         if file != mutant.file and not everywhere:
             objects.append(old)
             continue
-        source = SRC / file if match else HERE / "library.c"
-        if match and file == mutant.file:
+        if file == mutant.file and source == SRC / file:
             source = copy
         new = str(folder / (re.sub(r"\W", "_", file) + ".o"))
         subprocess.run([rules["compiler"], f"-I{HERE}/under",

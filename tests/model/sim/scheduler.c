@@ -26,6 +26,7 @@
 #include "memory.h"
 #include "plain.h"
 #include "platform.h"
+#include "platform/thread.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,7 +42,7 @@ struct thread {
     struct fiber fiber;
     enum state state;
     const void *blocked_on;
-    void (*at_exit)(void *);
+    void (*at_exit[WR_AT_EXIT_MAX])(void *); /* the first is run first */
     bool has_exited; /* its hooks ran; what is hooked now runs no more */
     unsigned char tls[TLS_MAX];
 };
@@ -98,6 +99,13 @@ sim_fail(const char *format, ...)
     va_end(arguments);
     failed = true;
     explore_trace("failed: %s", failure);
+    fiber_switch(&nowhere, &explorer);
+    __builtin_unreachable();
+}
+
+void
+scheduler_stop(void)
+{
     fiber_switch(&nowhere, &explorer);
     __builtin_unreachable();
 }
@@ -185,18 +193,23 @@ keep_tls_image(void)
 void
 scheduler_at_exit(void (*hook)(void *))
 {
-    if (!threads[scheduler_self].has_exited)
-        threads[scheduler_self].at_exit = hook;
+    struct thread *thread = &threads[scheduler_self];
+    unsigned next = thread->at_exit[0] != NULL;
+    if (!thread->has_exited && thread->at_exit[0] != hook)
+        thread->at_exit[next] = hook;
 }
 
 void
 sim_thread_exit(void)
 {
-    void (*hook)(void *) = threads[scheduler_self].at_exit;
-    threads[scheduler_self].at_exit = NULL;
-    threads[scheduler_self].has_exited = true;
-    if (hook != NULL)
-        hook(NULL);
+    struct thread *thread = &threads[scheduler_self];
+    thread->has_exited = true;
+    for (unsigned i = 0; i < WR_AT_EXIT_MAX; i++) {
+        void (*hook)(void *) = thread->at_exit[i];
+        thread->at_exit[i] = NULL;
+        if (hook != NULL)
+            hook(NULL);
+    }
 }
 
 static void
@@ -265,7 +278,7 @@ scheduler_run(const struct sim_case *model, char *what, size_t what_size)
     memcpy(tls_begin, tls_image, (size_t)(tls_end - tls_begin));
     for (unsigned t = 0; t < THREADS; t++) {
         threads[t].state = UNUSED;
-        threads[t].at_exit = NULL;
+        memset(threads[t].at_exit, 0, sizeof threads[t].at_exit);
         threads[t].has_exited = false;
         memcpy(threads[t].tls, tls_image, TLS_MAX);
     }

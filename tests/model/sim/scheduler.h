@@ -31,6 +31,9 @@ scheduler_view(void)
     return &scheduler_views[scheduler_self];
 }
 
+/* Ends the run: it did not fail. */
+_Noreturn void scheduler_stop(void);
+
 /* Lets others run, if there are others who can; else time passes until the
    calling thread knows all that anybody did. */
 void scheduler_yield(void);

@@ -108,6 +108,10 @@ _Noreturn void sim_fail(const char *format, ...)
     ((truth) ? (void)0                                                         \
              : sim_fail("%s:%d: not so: %s", __FILE__, __LINE__, #truth))
 
+/* The library may stop the program with a line that has `why` in it; then the run
+   ends well. */
+void sim_allow_stop(const char *why);
+
 /* Says that the run came to what the case is named for. */
 void sim_seen(void);
 
