@@ -16,5 +16,7 @@ extern const struct sim_case refs_cases[];
 extern const struct sim_case waiter_cases[];
 extern const struct sim_case end_cases[]; /* close, destroy, id reuse */
 extern const struct sim_case record_cases[];
+extern const struct sim_case heap_cases[];      /* blocks, and sweeps */
+extern const struct sim_case heap_life_cases[]; /* threads and heaps end */
 
 #endif
