@@ -111,7 +111,8 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_heap_alloc_aligned(
  * Nothing happens in either case. Not told is a block that was released and whose
  * memory was allocated again. Of two releases of one block that race, the second
  * may be told only when the block leaves a thread's cache; then the program
- * stops. Any thread.
+ * stops. It goes on if two threads take the block from their caches at once. Any
+ * thread.
  */
 WEIR_API enum weir_status weir_heap_release(
     struct weir_heap *heap, void *memory);

@@ -32,7 +32,8 @@
  *   What cannot be told: a release of a block that was released before and is out
  *   again. Of two releases that race, the second is told when its block is given
  *   to a span that has it or while it is out, or taken while it is out: then the
- *   program stops.
+ *   program stops. Where two threads take it at once, neither sees that it is out:
+ *   both have it, and one of them is told when it releases it.
  */
 
 #include "core/heap.h"

@@ -319,8 +319,8 @@ discard_bits(const struct wr_heap_region *region, uint32_t word, uint64_t bits)
         if (!wr_pages_discard(
                 region->base + page * WR_PAGE_BYTES, count * WR_PAGE_BYTES))
             refused |= run;
-        else /* its sizes are 0: no block of it is out */
-            (void)wr_pages_discard(
+        else /* no block of it is out */
+            wr_pages_discard_zeros(
                 (void *)(uintptr_t)&region->sizes[page * WR_PAGE_UNITS],
                 count * SIZES_BYTES);
         bits &= ~run;

@@ -176,6 +176,12 @@ wr_pages_discard(void *base, size_t size)
            madvise(base, size, MADV_DONTNEED) == 0;
 }
 
+void
+wr_pages_discard_zeros(void *base, size_t size)
+{
+    (void)wr_pages_discard(base, size);
+}
+
 bool
 wr_pages_prefault(const struct wr_region *region)
 {

@@ -43,6 +43,10 @@ bool wr_pages_reserve(size_t size, size_t align, struct wr_region *region);
    whole pages. */
 bool wr_pages_discard(void *base, size_t size);
 
+/* The same for memory that is zero already: who reads it meanwhile sees nothing of
+   it. */
+void wr_pages_discard_zeros(void *base, size_t size);
+
 /* Touches every page, so that none faults later. False: errno says why. */
 bool wr_pages_prefault(const struct wr_region *region);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * heap: threads keep blocks of a heap, and hide none. core/heap.c, heap_rare.c,
- * heap_record.c, central_pool.c; "Nobody hides a block" in core/thread_cache.c.
+ * heap_record.c, heap_shelf.c, cache_gate.c, central_pool.c.
  *
  *     page 0  [x x . .]      a page holds four blocks; two are out for ever, as a
  *     page 1  [x x x .]      rule, and those that are free are in spans or caches
@@ -305,12 +305,12 @@ trim_and_try(void)
 static void
 sweep_and_draw(void)
 {
-    struct wr_batch batch;
+    void *block;
     wr_mutex_lock(&pile->lock);
     wr_heap_sweep(pile);
     wr_mutex_unlock(&pile->lock);
-    if (wr_central_take(pile, 0, 1, &batch))
-        wr_central_give(pile, 0, &batch);
+    if (wr_central_take(pile, 0, 1, &block) != 0)
+        wr_central_give(pile, 0, &block, 1);
 }
 
 static void

@@ -319,6 +319,32 @@ it_is_told(void)
         pile_expect_whole();
 }
 
+/* The same, and it starts where no block of the other class does. */
+static void
+warm_odd(void)
+{
+    pile_warm();
+    if (sim_self() != 1)
+        return;
+    void *even = pile_take(PILE_BLOCK);
+    held = pile_take(PILE_BLOCK);
+    pile_disown(held);
+    sim_tokens_put(&shown);
+    pile_drop(even);
+    weir_heap_flush(pile);
+}
+
+/* Its page is of that class then. */
+static void
+trim_and_keep_wides(void)
+{
+    trim();
+    void *memory;
+    for (unsigned i = 0; i < PILE_PAGE_WIDES; i++)
+        if (weir_heap_alloc(pile, PILE_WIDE, &memory) == WEIR_OK)
+            owners++;
+}
+
 static void
 nothing(void)
 {
@@ -408,6 +434,16 @@ const struct sim_case heap_life_cases[] = {
         .threads = { release_it, release_it, trim },
         .after = it_is_told,
         .preemptions = 2,
+    },
+    {
+        .name = "heap_twice_cut",
+        .claim = "and goes to another class",
+        .before = prepare_twice,
+        .warm = warm_odd,
+        .threads = { release_it, release_it, trim_and_keep_wides },
+        .after = it_is_told,
+        .preemptions = 2,
+        .stales = 0,
     },
     {
         .name = "heap_twice_taken",

@@ -6,7 +6,7 @@
 #include "core/heap.h"
 
 _Static_assert((int)PILE_PAGE == (int)WR_PAGE_BYTES, "a page");
-_Static_assert((int)PILE_PAGE_BLOCKS == (int)WR_PAGE_SLOTS, "its blocks");
+_Static_assert((int)PILE_PAGE_BLOCKS == (int)WR_PAGE_UNITS, "its blocks");
 _Static_assert((int)PILE_WIDE == (int)WR_CLASS_SMALL_MAX, "the last class");
 
 enum { OUT_MAX = 32 };
@@ -39,11 +39,10 @@ pile_warm(void)
 {
     struct wr_heap_record *record = wr_heap_record_of(pile);
     record->credit = 1;
-    struct wr_thread_cache *cache = &record->shelves[0].cache;
-    sim_name(&cache->top, "top");
-    sim_name(&cache->word, "word");
-    sim_name(&cache->control, "control");
-    sim_name(&cache->busy, "busy");
+    struct wr_shelf *shelf = &record->shelves[0];
+    sim_name(&shelf->count, "count");
+    sim_name(&shelf->gate.control, "control");
+    sim_name(&shelf->gate.busy, "busy");
 }
 
 /* ---- Blocks ------------------------------------------------------------ */

@@ -17,6 +17,7 @@
 #include "platform/clock.h"
 #include "platform/fence.h"
 #include "platform/pages.h"
+#include "platform/poison.h"
 #include "platform/thread.h"
 #include "scheduler.h"
 #include "sim.h"
@@ -243,6 +244,13 @@ wr_pages_discard(void *base, size_t size)
     return true;
 }
 
+void
+wr_pages_discard_zeros(void *base, size_t size)
+{
+    (void)base;
+    (void)size;
+}
+
 bool
 wr_pages_prefault(const struct wr_region *region)
 {
@@ -263,6 +271,40 @@ wr_pages_unmap(struct wr_region *region)
     if (region->mapping != NULL)
         sim_memory_give(region->mapping);
     *region = (struct wr_region){ 0 };
+}
+
+/* ---- Sanitizers: there are none ---------------------------------------- */
+
+bool
+wr_poison_is_on(void)
+{
+    return false;
+}
+
+void
+wr_poison_open(const void *memory, size_t size, size_t room)
+{
+    (void)memory;
+    (void)size;
+    (void)room;
+}
+
+void
+wr_poison_shut(const void *memory, size_t room)
+{
+    wr_poison_open(memory, 0, room);
+}
+
+void
+wr_roots_add(const void *memory, size_t size)
+{
+    wr_poison_open(memory, size, size);
+}
+
+void
+wr_roots_remove(const void *memory, size_t size)
+{
+    wr_poison_open(memory, size, size);
 }
 
 /* ---- Time -------------------------------------------------------------- */

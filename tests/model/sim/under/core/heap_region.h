@@ -7,11 +7,11 @@
 #define SIM_HEAP_REGION_H
 
 #define WR_PAGE_SHIFT WR_PAGE_SHIFT_OF_SRC
-#define WR_PAGE_SLOTS WR_PAGE_SLOTS_OF_SRC
+#define WR_PAGE_UNITS WR_PAGE_UNITS_OF_SRC
 #include <heap_region.h> /* of src */
 #undef WR_PAGE_SHIFT
-#undef WR_PAGE_SLOTS
+#undef WR_PAGE_UNITS
 
-enum { WR_PAGE_SHIFT = 8, WR_PAGE_SLOTS = 4 };
+enum { WR_PAGE_SHIFT = 8, WR_PAGE_UNITS = 4 };
 
 #endif
