@@ -212,7 +212,7 @@ weir_heap_destroy(struct weir_heap **heap)
     *heap = NULL;
     if (dying == NULL)
         return;
-    WR_CHECK(dying != wr_load_acquire(&the_default), /* [default] */
+    WR_CHECK(dying != wr_load_relaxed(&the_default), /* an address */
         "the default heap was destroyed");
     WR_CHECK(dying->serial != 0, "a heap was destroyed twice");
     withdraw(dying);
@@ -232,7 +232,7 @@ weir_heap_default(void)
     if (!wr_heap_fork_prepare())
         return NULL;
     wr_mutex_lock(&default_lock);
-    struct weir_heap *heap = wr_load_acquire(&the_default); /* [default] */
+    struct weir_heap *heap = wr_load_relaxed(&the_default); /* under the lock */
     if (heap == NULL && weir_heap_create(NULL, &heap) == WEIR_OK)
         wr_store_release(&the_default, heap); /* [default] */
     wr_mutex_unlock(&default_lock);
