@@ -3,7 +3,7 @@
  * heap: memory of any size by pointer, for services that allocate much.
  *
  *     thread's cache ──▶ central pool ──▶ regions of reserved address space
- *     a store and a load   a lock for 64     pages, committed when they are touched
+ *     a store and a load   a lock for many   pages, committed when they are touched
  *
  * Blocks up to 1 MiB come in 52 classes, four to a doubling, and each thread
  * keeps some of every class at hand. Larger ones are runs of pages. Nothing is
@@ -11,7 +11,7 @@
  * elsewhere, so a pointer that is no block of the heap is told, and freeing it
  * does nothing.
  *
- * Blocks are aligned to 64 bytes. Any thread may release what any other one
+ * Blocks are aligned to 64 bytes at least. Any thread may release what any other one
  * allocated. What threads keep at hand is never a reason to be out of memory.
  *
  * Signals: nothing here may be called from a handler, not even weir_release: the
@@ -48,14 +48,17 @@ struct weir_heap_config {
     size_t region_bytes; /* address space reserved at a time, rounded up to
                                 64 KiB; at most 64 GiB. 0: 1 GiB, or as much as
                                 the system grants, but 4 MiB at least */
+    size_t align;        /* of every block: a power of two, at most 2 MiB.
+                                0: 64, which is the least */
     size_t bytes_max;    /* what spans of blocks and large blocks may take at
                             once, in pages of 64 KiB. 0: no limit */
     size_t refill_bytes; /* what a thread takes at a time, at least one block
                                 and at most half of what it keeps. 0: 32 KiB */
     size_t cache_bytes;  /* what a thread keeps of one class, at least one
                                 block and at most 256. 0: 64 KiB */
-    unsigned decay_ms;   /* how long memory that is free stays resident, as
-                                long as the heap is called. 0: 500 */
+    unsigned decay_ms;   /* how long memory that is free stays resident; calls
+                                that find no block at hand, flushes and large
+                                blocks look at the clock. 0: 500 */
 };
 
 struct weir_heap;
@@ -100,8 +103,8 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_heap_alloc(
 WEIR_API WEIR_NODISCARD enum weir_status weir_heap_alloc_zeroed(
     struct weir_heap *heap, size_t size, void **memory);
 
-/* The same, not cleared, at a multiple of `align`: a power of two, at most
-   2 MiB, else WEIR_INVALID. */
+/* The same, not cleared, at a multiple of `align` if that is more than the heap's: a
+   power of two, at most 2 MiB, else WEIR_INVALID. */
 WEIR_API WEIR_NODISCARD enum weir_status weir_heap_alloc_aligned(
     struct weir_heap *heap, size_t size, size_t align, void **memory);
 

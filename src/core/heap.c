@@ -65,8 +65,8 @@ alloc_small(struct weir_heap *heap, size_t size, void **memory, uint32_t class)
 enum weir_status
 weir_heap_alloc(struct weir_heap *heap, size_t size, void **memory)
 {
-    if (size - 1 >= WR_CLASS_SMALL_MAX)
-        return wr_heap_large_alloc(heap, size, 1, false, memory);
+    if (size - 1 >= heap->small_max)
+        return wr_heap_alloc_otherwise(heap, size, memory);
     return alloc_small(heap, size, memory, wr_class_of(size));
 }
 

@@ -34,10 +34,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { WR_HEAP_ALIGN_MAX = WR_HUGE_PAGE_SIZE };
+
 struct weir_heap {
     struct wr_central centrals[WR_CLASS_SMALL_COUNT];
-    uint64_t serial; /* no two heaps have the same; 0: ended */
-    bool is_cached;  /* threads keep blocks */
+    uint64_t serial;  /* no two heaps have the same; 0: ended */
+    size_t small_max; /* bytes that the common path may give; 0: none */
+    size_t align;     /* of all blocks */
+    bool is_cached;   /* threads keep blocks */
     _Atomic uint64_t tick_ms;
     _Atomic size_t pages_used; /* by spans and large blocks */
     size_t region_bytes;
@@ -138,6 +142,10 @@ enum weir_status wr_heap_large_resize(
 size_t wr_heap_large_usable(const struct wr_place *place);
 
 /* ---- heap_calls.c ---- */
+
+/* What is not for the common path: large, or aligned to more than a unit. */
+enum weir_status wr_heap_alloc_otherwise(
+    struct weir_heap *heap, size_t size, void **memory);
 
 /* Sets errno; returns NULL. */
 void *wr_heap_alloc_failed(enum weir_status status);

@@ -9,13 +9,11 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ALIGN_MAX = 2 << 20 };
-
 enum weir_status
 weir_heap_alloc_zeroed(struct weir_heap *heap, size_t size, void **memory)
 {
-    if (size - 1 >= WR_CLASS_SMALL_MAX)
-        return wr_heap_large_alloc(heap, size, 1, true, memory);
+    if (size > WR_CLASS_SMALL_MAX)
+        return wr_heap_large_alloc(heap, size, heap->align, true, memory);
     enum weir_status status = weir_heap_alloc(heap, size, memory);
     if (status == WEIR_OK)
         memset(*memory, 0, size);
@@ -27,12 +25,20 @@ weir_heap_alloc_aligned(
     struct weir_heap *heap, size_t size, size_t align, void **memory)
 {
     uint32_t class;
-    if (size == 0 || !wr_is_power_of_two(align) || align > ALIGN_MAX)
+    if (size == 0 || !wr_is_power_of_two(align) || align > WR_HEAP_ALIGN_MAX)
         return WEIR_INVALID;
+    if (align < heap->align)
+        align = heap->align;
     if (size > WR_CLASS_SMALL_MAX || align > WR_PAGE_BYTES ||
         !wr_class_aligned(size, align, &class) || class >= WR_CLASS_SMALL_COUNT)
         return wr_heap_large_alloc(heap, size, align, false, memory);
     return wr_heap_alloc_class(heap, size, memory, class);
+}
+
+enum weir_status
+wr_heap_alloc_otherwise(struct weir_heap *heap, size_t size, void **memory)
+{
+    return weir_heap_alloc_aligned(heap, size, heap->align, memory);
 }
 
 enum weir_status

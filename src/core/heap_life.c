@@ -86,6 +86,8 @@ set_defaults(struct weir_heap_config *config)
 {
     if (config->name == NULL)
         config->name = "heap";
+    if (config->align == 0)
+        config->align = WR_CLASS_UNIT;
     if (config->bytes_max == 0)
         config->bytes_max = SIZE_MAX;
     if (config->refill_bytes == 0)
@@ -101,6 +103,8 @@ is_valid(const struct weir_heap_config *config)
 {
     return wr_config_is_name(config->name) &&
            config->region_bytes <= REGION_MAX &&
+           wr_is_power_of_two(config->align) &&
+           config->align <= WR_HEAP_ALIGN_MAX &&
            config->bytes_max >= WR_PAGE_BYTES;
 }
 
@@ -124,6 +128,9 @@ configure(struct weir_heap *heap, const struct weir_heap_config *config)
         heap->region_bytes = region_size(heap, DEFAULT_REGION);
         heap->region_least = region_size(heap, DEFAULT_LEAST);
     }
+    bool is_unit = config->align <= WR_CLASS_UNIT;
+    heap->align = is_unit ? WR_CLASS_UNIT : config->align;
+    heap->small_max = is_unit ? WR_CLASS_SMALL_MAX : 0;
     heap->refill_bytes = config->refill_bytes;
     heap->cache_bytes = config->cache_bytes;
     heap->decay_ms = config->decay_ms;

@@ -328,9 +328,10 @@ weir_heap_flush(struct weir_heap *heap)
     struct wr_heap_record *record = mine;
     while (record != NULL && record->serial != heap->serial)
         record = record->next_mine;
-    if (record == NULL)
-        return;
-    wr_mutex_lock(&heap->lock);
-    flush(heap, record);
-    wr_mutex_unlock(&heap->lock);
+    if (record != NULL) {
+        wr_mutex_lock(&heap->lock);
+        flush(heap, record);
+        wr_mutex_unlock(&heap->lock);
+    }
+    wr_heap_tick(heap);
 }

@@ -29,6 +29,12 @@ Test(heap_life, a_configuration_makes_sense_or_is_invalid)
         { { .region_bytes = (size_t)64 << 30 }, WEIR_OK },
         { { .region_bytes = ((size_t)64 << 30) + 1 }, WEIR_INVALID },
         { { .region_bytes = SIZE_MAX }, WEIR_INVALID },
+        { { .align = 1 }, WEIR_OK },
+        { { .align = 3 }, WEIR_INVALID },
+        { { .align = 96 }, WEIR_INVALID },
+        { { .align = 2 << 20 }, WEIR_OK },
+        { { .align = 4 << 20 }, WEIR_INVALID },
+        { { .align = SIZE_MAX }, WEIR_INVALID },
         { { .bytes_max = 64 << 10 }, WEIR_OK },
         { { .bytes_max = 100000 }, WEIR_OK },
         { { .bytes_max = SIZE_MAX }, WEIR_OK },
@@ -54,6 +60,61 @@ Test(heap_life, a_configuration_makes_sense_or_is_invalid)
         }
         close_heap(&heap);
     }
+}
+
+/* Through every door. */
+static void *
+get_by(struct weir_heap *heap, size_t door, size_t size)
+{
+    void *memory = NULL;
+    enum weir_status status =
+        door == 0   ? weir_heap_alloc(heap, size, &memory)
+        : door == 1 ? weir_heap_alloc_zeroed(heap, size, &memory)
+                    : weir_heap_alloc_aligned(heap, size, 8, &memory);
+    cr_assert(eq(int, status, WEIR_OK));
+    return memory;
+}
+
+Test(heap_life, all_blocks_are_aligned_as_the_configuration_says)
+{
+    static const size_t sizes[] = { 1, 64, 65, 100, 3000, 70000, 1 << 20,
+        (1 << 20) + 1, 5 << 20 };
+
+    for (size_t align = 1; align <= 2 << 20; align *= 2) {
+        struct weir_heap *heap;
+        struct weir_heap_config config = { .align = align };
+        cr_assert(eq(int, weir_heap_create(&config, &heap), WEIR_OK));
+        size_t wanted = align < 64 ? 64 : align;
+        for (size_t i = 0; i < 3 * COUNT_OF(sizes); i++) {
+            size_t size = sizes[i / 3];
+            void *first = get_by(heap, i % 3, size);
+            void *second = get_by(heap, i % 3, size);
+            cr_assert(zero(sz, (uintptr_t)first % wanted), "%zu", align);
+            cr_assert(zero(sz, (uintptr_t)second % wanted), "%zu", align);
+            (void)memset(first, 1, size);
+            (void)memset(second, 2, size);
+            let_go(heap, first);
+            cr_assert(
+                eq(int, weir_heap_release_sized(heap, second, size), WEIR_OK));
+            cr_assert(
+                eq(int, weir_heap_release(heap, first), WEIR_ALREADY_RELEASED));
+        }
+        weir_heap_check(heap);
+        close_heap(&heap);
+    }
+}
+
+Test(heap_life, no_bytes_are_invalid_whatever_the_alignment)
+{
+    struct weir_heap *heap;
+    struct weir_heap_config config = { .align = 4096 };
+    void *memory;
+    cr_assert(eq(int, weir_heap_create(&config, &heap), WEIR_OK));
+
+    cr_assert(eq(int, weir_heap_alloc(heap, 0, &memory), WEIR_INVALID));
+    cr_assert(eq(int, weir_heap_alloc_zeroed(heap, 0, &memory), WEIR_INVALID));
+
+    close_heap(&heap);
 }
 
 Test(heap_life, the_name_is_copied)
