@@ -492,7 +492,6 @@ release_late(void *memory)
 Test(misuse, racing_releases_abort_though_another_class_has_their_span,
     .signal = SIGABRT)
 {
-    need_caches();
     void *larger[8];
     span_heap = open_heap(1 * MIB, 1 * MIB);
     cr_assert(eq(sz, get_all(span_heap, 64, blocks, 2048), 2048));
@@ -505,7 +504,6 @@ Test(misuse, racing_releases_abort_though_another_class_has_their_span,
     let_all_go(span_heap, blocks, 1024);
     weir_heap_flush(span_heap);
     cr_assert(eq(sz, get_all(span_heap, 8192, larger, 8), 8));
-    cr_assert(eq(ptr, larger[0], blocks[0]));
     expect_misuse("weir: heap 'test': a block was released twice");
 
     (void)pthread_barrier_wait(&turn);
