@@ -264,7 +264,7 @@ give_one(struct wr_heap_region *region, struct wr_span *span, uint32_t page,
         &region->sizes[offset / WR_CLASS_UNIT]); /* who has it struck it out */
     if (word < span->hint)
         span->hint = word;
-    return asked == 0 && index * wr_class_units(span->class) == units &&
+    return asked == 0 && (size_t)index * wr_class_units(span->class) == units &&
            !wr_set_bit(
                &region->words[(size_t)page * WR_PAGE_WORDS + word], index);
 }

@@ -96,7 +96,7 @@ static uint32_t
 check_words(const struct wr_heap_region *region, uint32_t page)
 {
     const struct wr_span *span = &region->spans[page];
-    uint32_t units = wr_class_units(span->class);
+    size_t units = wr_class_units(span->class);
     uint32_t free = 0;
     for (uint32_t i = 0; i < span->count; i++) {
         uint64_t word =
