@@ -24,7 +24,8 @@
  * After a fork the child may go on with every heap, as the only thread; what other
  * threads had out stays out, and so may a block that one of them was just taking
  * or releasing. A heap keeps the address space of its regions until it ends: at
- * most 1024 of them, and 256 GiB in all.
+ * most 1024 of them, and 256 GiB in all. After mlockall(MCL_FUTURE) a region is
+ * resident as a whole: make it small.
  *
  * In a program that is built with AddressSanitizer, a use of a block that is not
  * out, or behind what was asked for, is reported as a use after poison, and
@@ -48,12 +49,14 @@ struct weir_heap_config {
     size_t region_bytes; /* address space reserved at a time, rounded up to
                                 64 KiB; at most 64 GiB. 0: 1 GiB, or as much as
                                 the system grants, but 4 MiB at least */
-    size_t align;        /* of every block: a power of two, at most 2 MiB.
+    size_t align;        /* of every block: a power of two, at most 2 MiB;
+                                above 64 KiB each takes whole pages of that.
                                 0: 64, which is the least */
     size_t bytes_max;    /* what spans of blocks and large blocks may take at
                             once, in pages of 64 KiB. 0: no limit */
     size_t refill_bytes; /* what a thread takes at a time, at least one block
-                                and at most half of what it keeps. 0: 32 KiB */
+                                and at most half of what it keeps, rounded up.
+                                0: 32 KiB */
     size_t cache_bytes;  /* what a thread keeps of one class, at least one
                                 block and at most 256. 0: 64 KiB */
     unsigned decay_ms;   /* how long memory that is free stays resident; calls
@@ -92,7 +95,8 @@ WEIR_API struct weir_heap *weir_heap_default(void);
 
 /*
  * Allocates at least `size` bytes, not cleared. WEIR_INVALID: 0 bytes. WEIR_FULL:
- * `bytes_max` is used up, and no thread keeps what would do. WEIR_TOO_LARGE: it
+ * `bytes_max` is used up, or the regions that a heap may have, and no thread keeps
+ * what would do. WEIR_TOO_LARGE: it
  * could never fit. WEIR_SYSTEM: no memory or address space; errno says why. Any
  * thread.
  */
@@ -148,7 +152,7 @@ WEIR_API void weir_heap_trim(struct weir_heap *heap);
 
 /* ---- The default heap -------------------------------------------------- */
 
-/* As weir_heap_alloc. NULL: errno is ENOMEM, or EINVAL for 0 bytes. */
+/* As weir_heap_alloc. NULL: errno says why; EINVAL for 0 bytes. */
 WEIR_API void *weir_alloc(size_t size);
 
 /* As weir_heap_release and weir_heap_release_sized. */
@@ -178,12 +182,15 @@ struct weir_heap_class_stats {
  */
 struct weir_heap_stats {
     char name[WEIR_NAME_SIZE];
-    uint64_t bytes_reserved; /* all regions; more are added up to `bytes_max` */
-    uint64_t bytes_unused;   /* what is left of them: pages in no span and no
+    uint64_t
+        bytes_reserved;    /* all regions; more are added while what is used is
+                                below `bytes_max`, but lies in pieces */
+    uint64_t bytes_unused; /* what is left of them: pages in no span and no
                                 large block */
     uint64_t bytes_resident; /* about: pages that are in use, touched or not, or
                                 were and are not given back yet */
-    uint64_t large_live;     /* blocks above 1 MiB */
+    uint64_t large_live;     /* blocks above 1 MiB, or aligned to more than
+                                64 KiB */
     uint64_t large_bytes;    /* what they hold, in whole pages */
     uint64_t regions;
     uint64_t caches; /* threads that have used the heap and have not ended */
@@ -204,7 +211,7 @@ weir_heap_stats(struct weir_heap *heap, struct weir_heap_stats *stats)
     weir_heap_stats_sized(heap, stats, sizeof(*stats));
 }
 
-/* Checks every invariant of the heap and aborts if one is broken. Only while no
+/* Checks the books of the heap, classes and runs, and aborts if one is broken. Only while no
    other thread uses it. For tests; it walks everything. */
 WEIR_API void weir_heap_check(struct weir_heap *heap);
 

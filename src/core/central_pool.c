@@ -22,7 +22,7 @@
  *   The lock's.
  *
  * Costs
- *   A lock and a search over a span's words for up to 64 blocks.
+ *   A lock and a search over a span's words for half a shelf of blocks.
  */
 
 #include "core/central_pool.h"
@@ -165,12 +165,24 @@ dissolve(struct weir_heap *heap, uint32_t number)
 }
 
 void
+wr_central_lock(struct weir_heap *heap)
+{
+    for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++)
+        wr_mutex_lock(&heap->centrals[class].lock);
+}
+
+void
+wr_central_unlock(struct weir_heap *heap)
+{
+    for (uint32_t class = WR_CLASS_SMALL_COUNT; class > 0; class --)
+        wr_mutex_unlock(&heap->centrals[class - 1].lock);
+}
+
+void
 wr_central_trim(struct weir_heap *heap)
 {
     for (uint32_t class = 0; class < WR_CLASS_SMALL_COUNT; class ++) {
-        struct wr_central *central = &heap->centrals[class];
-        wr_mutex_lock(&central->lock);
-        uint32_t page = central->first;
+        uint32_t page = heap->centrals[class].first;
         while (page != 0) {
             const struct wr_span *span = span_at(heap, page);
             uint32_t next = span->next;
@@ -178,7 +190,6 @@ wr_central_trim(struct weir_heap *heap)
                 dissolve(heap, page);
             page = next;
         }
-        wr_mutex_unlock(&central->lock);
     }
 }
 

@@ -39,7 +39,11 @@ uint32_t wr_central_take(
 void wr_central_give(struct weir_heap *heap, uint32_t class,
     void *const *blocks, uint32_t count);
 
-/* Gives the pages of all spans back that are whole. */
+/* Takes the locks of all classes, in order. */
+void wr_central_lock(struct weir_heap *heap);
+void wr_central_unlock(struct weir_heap *heap);
+
+/* Gives the pages of all spans back that are whole. The locks are held. */
 void wr_central_trim(struct weir_heap *heap);
 
 /* How many pages a span of a class has at least. */

@@ -103,13 +103,15 @@ enum weir_status wr_heap_release_swept(
 enum weir_status wr_heap_alloc_class(
     struct weir_heap *heap, size_t size, void **memory, uint32_t class);
 
-/* What somebody knows who looks for a run of pages. */
+/* What would do for somebody who looks: a run of pages, or a block of a class. */
 struct wr_hunt {
-    size_t pages;
+    uint32_t pages;
+    uint32_t align;   /* theirs */
+    uint32_t class;   /* WR_CLASS_SMALL_COUNT: none */
     uint32_t regions; /* that were looked at */
-    unsigned tries;
 };
-struct wr_hunt wr_heap_hunt(const struct weir_heap *heap, size_t pages);
+struct wr_hunt wr_heap_hunt(const struct weir_heap *heap, uint32_t pages,
+    uint32_t align, uint32_t class);
 
 /* For who found none: makes one likely. Any status but WEIR_OK: there can be
    none. */

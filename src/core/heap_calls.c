@@ -78,7 +78,9 @@ weir_heap_trim(struct weir_heap *heap)
 {
     wr_mutex_lock(&heap->lock);
     wr_heap_sweep(heap);
+    wr_central_lock(heap);
     wr_central_trim(heap);
+    wr_central_unlock(heap);
     wr_heap_discard(heap);
     wr_mutex_unlock(&heap->lock);
 }

@@ -29,8 +29,7 @@ hold(struct weir_heap *heap)
 {
     wr_mutex_lock(&heap->lock);
     wr_heap_sweep(heap);
-    for (uint32_t i = 0; i < WR_CLASS_SMALL_COUNT; i++)
-        wr_mutex_lock(&heap->centrals[i].lock);
+    wr_central_lock(heap);
     for (uint32_t i = 0; i < wr_heap_region_count(heap); i++)
         wr_mutex_lock(&heap->regions[i]->lock);
 }
@@ -40,8 +39,7 @@ let_go(struct weir_heap *heap)
 {
     for (uint32_t i = 0; i < wr_heap_region_count(heap); i++)
         wr_mutex_unlock(&heap->regions[i]->lock);
-    for (uint32_t i = 0; i < WR_CLASS_SMALL_COUNT; i++)
-        wr_mutex_unlock(&heap->centrals[i].lock);
+    wr_central_unlock(heap);
     wr_mutex_unlock(&heap->lock);
 }
 

@@ -46,7 +46,8 @@ wr_heap_large_alloc(struct weir_heap *heap, size_t size, size_t align,
     uint32_t align_pages =
         align > WR_PAGE_BYTES ? (uint32_t)(align >> WR_PAGE_SHIFT) : 1;
     struct wr_pages taken;
-    struct wr_hunt hunt = wr_heap_hunt(heap, count);
+    struct wr_hunt hunt =
+        wr_heap_hunt(heap, count, align_pages, WR_CLASS_SMALL_COUNT);
     while (!wr_heap_take_pages(heap, count, align_pages, size, &taken)) {
         enum weir_status status = wr_heap_make_room(heap, &hunt);
         if (status != WEIR_OK)
@@ -56,6 +57,7 @@ wr_heap_large_alloc(struct weir_heap *heap, size_t size, size_t align,
     wr_poison_open(*memory, size, (size_t)count << WR_PAGE_SHIFT);
     if (zeroed && !taken.is_zero)
         memset(*memory, 0, size);
+    wr_heap_tick(heap);
     return WEIR_OK;
 }
 
@@ -123,6 +125,7 @@ wr_heap_large_resize(
             (size_t)(count > had ? count : had) << WR_PAGE_SHIFT);
     }
     wr_mutex_unlock(&region->lock);
+    wr_heap_tick(heap);
     return status;
 }
 

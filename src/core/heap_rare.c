@@ -6,9 +6,10 @@
  *   Who finds a shelf empty or full moves some blocks from or to the central pool;
  *   whose shelf is off, or who has none, moves one past it. Who
  *   finds no page for a span makes room under the heap's lock: another region, or,
- *   where there may be none, all that threads keep, back in their spans, and the
- *   pages of spans that are whole then. Only who finds nothing behind that is told
- *   that the heap is full.
+ *   where there may or can be none, all that threads keep, back in their spans, and
+ *   the pages of spans that are whole then. With every class locked there is a moment
+ *   at which nothing that is free is anywhere else; who finds that nothing would do
+ *   then is told that the heap is full, and nobody else.
  *
  * Costs
  *   The lock of a class for half a shelf. Making room: every lock, a heavy
@@ -20,9 +21,8 @@
 #include "base/check.h"
 #include "platform/poison.h"
 
+#include <errno.h>
 #include <string.h>
-
-enum { TRIES_MAX = 3 };
 
 /* ---- A shelf ----------------------------------------------------------- */
 
@@ -176,7 +176,8 @@ wr_heap_alloc_rarely(
 {
     WR_CHECK(heap->serial != 0, "a heap was used after it was destroyed");
     struct wr_heap_record *record = wr_heap_record_of(heap);
-    struct wr_hunt hunt = wr_heap_hunt(heap, wr_central_least_pages(class));
+    struct wr_hunt hunt =
+        wr_heap_hunt(heap, wr_central_least_pages(class), 1, class);
     void *block;
     if (hunt.pages > heap->pages_max)
         return WEIR_TOO_LARGE;
@@ -203,9 +204,36 @@ wr_heap_alloc_swept(
 /* ---- Room -------------------------------------------------------------- */
 
 struct wr_hunt
-wr_heap_hunt(const struct weir_heap *heap, size_t pages)
+wr_heap_hunt(const struct weir_heap *heap, uint32_t pages, uint32_t align,
+    uint32_t class)
 {
-    return (struct wr_hunt){ pages, wr_heap_region_count(heap), 0 };
+    return (struct wr_hunt){ pages, align, class, wr_heap_region_count(heap) };
+}
+
+/* All that threads keep goes home, and all spans that are whole; says whether
+   there was something that would do then, at one moment. */
+static bool
+gather(struct weir_heap *heap, const struct wr_hunt *hunt)
+{
+    wr_heap_sweep(heap);
+    wr_central_lock(heap);
+    wr_central_trim(heap);
+    bool found = wr_heap_has_pages(heap, hunt->pages, hunt->align) ||
+                 (hunt->class < WR_CLASS_SMALL_COUNT &&
+                     heap->centrals[hunt->class].free != 0);
+    wr_central_unlock(heap);
+    return found;
+}
+
+/* Another region. WEIR_FULL: there may be none. */
+static enum weir_status
+extend(struct weir_heap *heap, struct wr_hunt *hunt)
+{
+    if (!wr_heap_may_take(heap, hunt->pages))
+        return WEIR_FULL;
+    enum weir_status status = wr_heap_add_region(heap, hunt->pages);
+    hunt->regions = wr_heap_region_count(heap);
+    return status;
 }
 
 /* The heap's lock is held. */
@@ -217,17 +245,17 @@ make_room(struct weir_heap *heap, struct wr_hunt *hunt)
         hunt->regions = regions;
         return WEIR_OK;
     }
-    if (wr_heap_may_take(heap, hunt->pages)) {
-        enum weir_status status = wr_heap_add_region(heap, hunt->pages);
-        hunt->regions = wr_heap_region_count(heap);
-        if (status != WEIR_FULL)
-            return status;
-    }
-    if (hunt->tries++ == TRIES_MAX)
-        return WEIR_FULL;
-    wr_heap_sweep(heap);
-    wr_central_trim(heap);
-    return WEIR_OK;
+    if (wr_heap_has_pages(heap, hunt->pages, hunt->align))
+        return WEIR_OK; /* somebody gave them back meanwhile */
+    enum weir_status status = extend(heap, hunt);
+    int why = errno;
+    if (status == WEIR_OK || gather(heap, hunt))
+        return WEIR_OK;
+    if (status ==
+        WEIR_FULL) /* so much may have come home that there may be one */
+        return extend(heap, hunt);
+    errno = why;
+    return status;
 }
 
 enum weir_status

@@ -31,7 +31,8 @@
  *   thread's.
  *
  * Limits
- *   A thread whose destructors run works without a record, from the central pool.
+ *   A thread whose destructors run works without a record, from the central pool. If
+ *   its first call of all comes in the last round of destructors, its record stays.
  */
 
 #include "core/heap_record.h"

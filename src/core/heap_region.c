@@ -358,9 +358,9 @@ discard_everywhere(struct weir_heap *heap, bool all)
 void
 wr_heap_tick(struct weir_heap *heap)
 {
-    uint64_t now = wr_clock_ms();
     uint64_t last = wr_load_relaxed(&heap->tick_ms); /* a hint */
-    if (now - last >= heap->decay_ms / 2 &&
+    uint64_t now = wr_clock_ms();
+    if (now > last && now - last >= heap->decay_ms / 2 &&
         wr_cas_relaxed(&heap->tick_ms, &last, now)) /* one is enough */
         discard_everywhere(heap, false);
 }
@@ -438,6 +438,20 @@ wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
         }
     (void)wr_sub_relaxed(&heap->pages_used, count); /* a number */
     return false;
+}
+
+bool
+wr_heap_has_pages(const struct weir_heap *heap, uint32_t count, uint32_t align)
+{
+    bool found = false;
+    uint32_t regions = wr_heap_region_count(heap);
+    for (uint32_t i = 0; i < regions && !found; i++) {
+        struct wr_heap_region *region = heap->regions[i];
+        wr_mutex_lock(&region->lock);
+        found = wr_runs_has(&region->runs, count, align);
+        wr_mutex_unlock(&region->lock);
+    }
+    return found && wr_heap_may_take(heap, count);
 }
 
 void

@@ -100,6 +100,10 @@ struct wr_pages {
 bool wr_heap_take_pages(struct weir_heap *heap, uint32_t count, uint32_t align,
     size_t size, struct wr_pages *pages);
 
+/* The same pages could be taken, of regions that there are. */
+bool wr_heap_has_pages(
+    const struct weir_heap *heap, uint32_t count, uint32_t align);
+
 /* Gives all that were taken together back. The region's lock is held. */
 void wr_heap_give_pages(
     struct weir_heap *heap, struct wr_heap_region *region, uint32_t page);

@@ -11,7 +11,7 @@
  *
  * Costs
  *   Those of the heap: a store and a load where the thread has a block at hand. To
- *   ask: three loads; for more than 1 MiB the region's lock.
+ *   ask: three loads.
  *
  * Limits
  *   An address that was released and is out again, as something else, is out. Of
@@ -68,6 +68,6 @@ enum weir_status
 wr_memory_state(const void *memory)
 {
     struct weir_heap *heap = wr_heap_default();
-    size_t size;
-    return heap == NULL ? WEIR_FOREIGN : weir_heap_usable(heap, memory, &size);
+    struct wr_place place;
+    return heap == NULL ? WEIR_FOREIGN : wr_heap_find(heap, memory, &place);
 }

@@ -301,6 +301,12 @@ wr_runs_take(
 }
 
 bool
+wr_runs_has(const struct wr_runs *runs, uint32_t count, uint32_t align)
+{
+    return count <= runs->free_pages && find_run(runs, count, align) != NO_PAGE;
+}
+
+bool
 wr_runs_give(struct wr_runs *runs, uint32_t first)
 {
     uint32_t length = wr_runs_length(runs, first);

@@ -63,6 +63,9 @@ uint32_t wr_runs_length(const struct wr_runs *runs, uint32_t first);
  */
 bool wr_runs_grow(struct wr_runs *runs, uint32_t first, uint32_t count);
 
+/* There is such a run. */
+bool wr_runs_has(const struct wr_runs *runs, uint32_t count, uint32_t align);
+
 /* How many pages are free. */
 uint32_t wr_runs_free_pages(const struct wr_runs *runs);
 

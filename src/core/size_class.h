@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * size_class: the sizes of blocks that the heap cuts, and their arithmetic.
+ * size_class: sizes of blocks, of which the heap cuts the first 52.
  *
  *     units        1  2  3  4 | 5  6  7  8 | 10 12 14 16 | 20 24 28 32 | ...
  *     class        0  1  2  3 | 4  5  6  7 |  8  9 10 11 | 12 13 14 15 | ...

@@ -3,11 +3,17 @@
  * heap_full seed seconds: a heap that is full says so, and only then.
  *
  *     tokens   a heap of 2 MiB, nearly all of which is out for good
+ *     pages    a heap of as many pages as there are threads: who holds no block asks
+ *              for one of any size that a page holds
  *     rounds   the same heap: all ask until they are told "full", each time for
  *              blocks of another size
  *
  * Tokens: as in capacity.c. Who has one and asks for a block must get it, since
  * a block goes home first, and then its token goes to the others.
+ *
+ * Pages: a block needs a page at most, so nobody may ever be told "full", whatever
+ * classes the others' spans are of just now; and no other region may be made, since
+ * the one has all the pages.
  *
  * Rounds: what was released lies in threads' caches, cut for another size. All
  * of it together must be had by who wants it in one piece; and then by all who
@@ -201,6 +207,42 @@ run_tokens(const struct kind *kind, double share)
     weir_heap_destroy(&tight);
 }
 
+/* ---- Pages ------------------------------------------------------------- */
+
+enum { PAGE = 64 << 10, DOUBLINGS = 8 };
+
+static void
+take_and_give(uint32_t index, struct stress_random *random)
+{
+    struct claimer *claimer = &claimers[index];
+    while (!stress_is_over()) {
+        struct held held;
+        size_t size = (size_t)LINE << stress_below(random, DOUBLINGS);
+        expect_status(weir_heap_alloc(tight, size, &held.memory), WEIR_OK);
+        held.stamp = (uint64_t)claimer->owner << 56 | ++claimer->serial;
+        stress_fill(held.memory, LINE, held.stamp, 0);
+        stress_verify(held.memory, LINE, held.stamp, 0, "somebody else's");
+        expect_status(
+            weir_heap_release_sized(tight, held.memory, size), WEIR_OK);
+    }
+}
+
+static void
+run_pages(double share)
+{
+    struct weir_heap_config config = { .name = "pages",
+        .bytes_max = (size_t)CLAIMERS * PAGE };
+    struct weir_heap_stats stats;
+    expect_status(weir_heap_create(&config, &tight), WEIR_OK);
+    stress_part(share);
+    stress_run(
+        &(struct stress_crew){ .count = CLAIMERS, .body = take_and_give });
+    weir_heap_stats(tight, &stats);
+    stress_expect_equal(stats.regions, 1, "regions");
+    expect_home(tight);
+    weir_heap_destroy(&tight);
+}
+
 /* ---- Rounds ------------------------------------------------------------ */
 
 static struct stress_gate gate;
@@ -307,7 +349,8 @@ main(int argc, char **argv)
     };
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     for (uint32_t i = 0; i < KINDS; i++)
-        run_tokens(&kinds[i], 0.7 / KINDS);
+        run_tokens(&kinds[i], 0.6 / KINDS);
+    run_pages(0.1);
     run_rounds(0.3);
 
     uint64_t allocs = 0;

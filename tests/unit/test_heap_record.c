@@ -4,7 +4,9 @@
 #include "support/deny.h"
 #include "support/heap.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -105,6 +107,45 @@ Test(heap_record, what_a_sleeping_thread_keeps_makes_room_for_a_large_block)
         see_off(&guest);
         close_heap(&heap);
     }
+}
+
+/* Where there can be no other region, though there might. */
+Test(heap_record,
+    what_a_sleeping_thread_keeps_is_found_before_the_system_refuses)
+{
+    static struct guest guest = { .size = 65536, .count = 64 };
+    struct rlimit old;
+    struct weir_heap *heap;
+    struct weir_heap_config config = { .region_bytes = 4 * MIB,
+        .cache_bytes = 1 << 30 };
+    need_caches();
+    if (under_asan())
+        cr_skip_test("the sanitizer needs its address space");
+    cr_assert(eq(int, weir_heap_create(&config, &heap), WEIR_OK));
+    guest.heap = heap;
+    invite(&guest);
+    cr_assert(eq(u64, cached_blocks(heap), 64));
+    cr_assert(zero(int, getrlimit(RLIMIT_AS, &old)));
+    struct rlimit tight = { 1, old.rlim_max };
+    void *block = NULL;
+    char *memory[64];
+
+    cr_assert(zero(int, setrlimit(RLIMIT_AS, &tight)));
+    size_t count = 0;
+    while (count < 64 &&
+           weir_heap_alloc(heap, 65536, (void **)&memory[count]) == WEIR_OK)
+        count++;
+    enum weir_status beyond = weir_heap_alloc(heap, 65536, &block);
+    int why = errno;
+    cr_assert(zero(int, setrlimit(RLIMIT_AS, &old)));
+
+    cr_assert(eq(sz, count, 64));
+    cr_assert(eq(int, beyond, WEIR_SYSTEM));
+    cr_assert(eq(int, why, ENOMEM));
+    for (size_t i = 0; i < count; i++)
+        let_go(heap, memory[i]);
+    see_off(&guest);
+    close_heap(&heap);
 }
 
 Test(heap_record, what_the_caller_itself_keeps_is_found_too)

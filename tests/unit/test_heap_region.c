@@ -74,7 +74,7 @@ Test(heap_region, who_makes_room_late_finds_what_the_first_one_made)
 
     struct wr_hunt hunts[8];
     for (int i = 0; i < 8; i++)
-        hunts[i] = wr_heap_hunt(heap, 64);
+        hunts[i] = wr_heap_hunt(heap, 64, 1, WR_CLASS_SMALL_COUNT);
     for (int i = 0; i < 8; i++)
         cr_assert(eq(int, wr_heap_make_room(heap, &hunts[i]), WEIR_OK));
 
