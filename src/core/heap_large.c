@@ -43,12 +43,12 @@ wr_heap_large_alloc(struct weir_heap *heap, size_t size, size_t align,
     if (is_too_large(heap, size))
         return WEIR_TOO_LARGE;
     uint32_t count = (uint32_t)pages_for(size);
-    uint32_t align_pages =
+    uint32_t align_by =
         align > WR_PAGE_BYTES ? (uint32_t)(align >> WR_PAGE_SHIFT) : 1;
     struct wr_pages taken;
     struct wr_hunt hunt =
-        wr_heap_hunt(heap, count, align_pages, WR_CLASS_SMALL_COUNT);
-    while (!wr_heap_take_pages(heap, count, align_pages, size, &taken)) {
+        wr_heap_hunt(heap, count, align_by, WR_CLASS_SMALL_COUNT);
+    while (!wr_heap_take_pages(heap, count, align_by, size, &taken)) {
         enum weir_status status = wr_heap_make_room(heap, &hunt);
         if (status != WEIR_OK)
             return status;
