@@ -146,6 +146,20 @@ warm_all(void)
         take_and_drop();
 }
 
+/* It has all blocks of two pages at hand, of which the class keeps one. */
+static void
+warm_both(void)
+{
+    void *taken[2 * PILE_PAGE_BLOCKS];
+    pile_warm();
+    if (sim_self() != 1)
+        return;
+    for (unsigned i = 0; i < 2 * PILE_PAGE_BLOCKS; i++)
+        taken[i] = pile_take(PILE_BLOCK);
+    for (unsigned i = 0; i < 2 * PILE_PAGE_BLOCKS; i++)
+        pile_drop(taken[i]);
+}
+
 /* ---- What they do ------------------------------------------------------ */
 
 static void
@@ -232,6 +246,12 @@ borrow_and_flush(void)
     borrow();
     weir_heap_flush(pile);
     borrow();
+}
+
+static void
+flush(void)
+{
+    weir_heap_flush(pile);
 }
 
 /* Keeps what it gets, and its token. */
@@ -465,6 +485,16 @@ const struct sim_case heap_cases[] = {
         .threads = { try, trim, try_wide },
         .after = pile_expect_whole,
         .preemptions = 2,
+    },
+    {
+        .name = "heap_whole",
+        .claim = "a page goes back with a flush, and another class wants it",
+        .before = prepare_pages,
+        .warm = warm_both,
+        .threads = { flush, try_wide },
+        .after = pile_expect_whole,
+        .preemptions = 2,
+        .stales = 1,
     },
     {
         .name = "heap_large",
