@@ -4,12 +4,12 @@
  *
  * Idea
  *   Who finds a shelf empty or full moves some blocks from or to the central pool;
- *   whose shelf is off, or who has none, moves one past it. Who
- *   finds no page for a span makes room under the heap's lock: another region, or,
- *   where there may or can be none, all that threads keep, back in their spans, and
- *   the pages of spans that are whole then. With every class locked there is a moment
- *   at which nothing that is free is anywhere else; who finds that nothing would do
- *   then is told that the heap is full, and nobody else.
+ *   whose shelf is off, or who has none, moves one past it. Who finds no page for a
+ *   span makes room under the heap's lock: another region, or, where there may or
+ *   can be none, all that threads keep, back in their spans, and the pages of spans
+ *   that are whole then. With every class locked there is a moment at which nothing
+ *   that is free is anywhere else; who finds that nothing would do then is told that
+ *   the heap is full, and nobody else.
  *
  * Costs
  *   The lock of a class for half a shelf. Making room: every lock, a heavy
@@ -251,8 +251,7 @@ make_room(struct weir_heap *heap, struct wr_hunt *hunt)
     int why = errno;
     if (status == WEIR_OK || gather(heap, hunt))
         return WEIR_OK;
-    if (status ==
-        WEIR_FULL) /* so much may have come home that there may be one */
+    if (status == WEIR_FULL) /* what came home may make one possible */
         return extend(heap, hunt);
     errno = why;
     return status;
