@@ -6,7 +6,7 @@
  *     release   address ──▶ what was asked for ──▶ page's entry: class ──▶ shelf
  *
  * Idea
- *   A thread has a shelf for each class (core/heap_shelf.c): a stack of blocks that
+ *   A thread has a shelf for each class (core/shelf.c): a stack of blocks that
  *   nobody has. Alloc takes the last one and notes what was asked for in the table of
  *   sizes, at the block's place there; release sees in the table that the block is
  *   out, strikes it out, finds the class in the table of pages and puts the block on
@@ -22,7 +22,7 @@
  *   1. A block whose size is not 0 is on no shelf and in no span's words.
  *
  * Edges
- *   Those of core/heap_shelf.c, and of the locks.
+ *   Those of core/shelf.c, and of the locks.
  *
  * Costs
  *   No locked instruction, and no line that another thread writes but that of the

@@ -6,7 +6,7 @@
  *     heap_rare.c     what the doors do when it is not the common case
  *     heap_large.c    blocks above 1 MiB
  *     heap_record.c   what one thread keeps of one heap
- *     heap_shelf.c    what it keeps of one class
+ *     shelf.c         what it keeps of one class
  *     central_pool.c  spans of equal blocks, a lock for each class
  *     heap_region.c   address space, page by page, and when it goes back
  *     heap_life.c     heaps are made, and end

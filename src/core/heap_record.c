@@ -22,7 +22,7 @@
  *   2. Shelves change by their thread alone, but for what a sweep leaves there.
  *
  * Edges
- *   Those of core/heap_shelf.c.
+ *   Those of core/shelf.c.
  *
  * Costs
  *   3.4 KiB for each thread and heap, and 8 bytes for each block that its shelves

@@ -4,7 +4,7 @@
 #define WR_HEAP_RECORD_H
 
 #include "core/heap_region.h"
-#include "core/heap_shelf.h"
+#include "core/shelf.h"
 #include "core/size_class.h"
 #include "weir/heap.h"
 

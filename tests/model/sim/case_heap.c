@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * heap: threads keep blocks of a heap, and hide none. core/heap.c, heap_rare.c,
- * heap_record.c, heap_shelf.c, cache_gate.c, central_pool.c.
+ * heap_record.c, shelf.c, cache_gate.c, central_pool.c.
  *
  *     page 0  [x x . .]      a page holds four blocks; two are out for ever, as a
  *     page 1  [x x x .]      rule, and those that are free are in spans or caches

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heap_shelf: free blocks of one class that one thread keeps at hand.
+ * shelf: free blocks of one size that one thread keeps at hand.
  *
  *     blocks  [ a | b | c | d |   |   ]        room for 6
  *                           ▲ count = 4        alloc takes d, a release adds e
@@ -16,16 +16,17 @@
  *   owner that finds the gate shut was taking the block at place count - 1, or
  *   giving one at place count: it was taken from it if its place is below `stolen`.
  *
- *   Arenas keep words of a bitmap instead (core/thread_cache.c), of whose 512 blocks
+ *   A heap has one for each class of sizes, a buddy arena for each order. Fixed arenas
+ *   keep words of a bitmap instead (core/thread_cache.c), of whose 512 blocks
  *   the addresses would take 4 KiB a thread and arena. A heap's blocks are released
  *   in any order, so that words at hand come to hold a block or two, and most calls
  *   have to turn to another one.
  *
  * Invariants
- *   1. A block is at most once on shelves, in its span, or out.
+ *   1. A block is at most once on shelves, free where they are filled from, or out.
  *   2. count, room and blocks are written by the owner alone. room is 0 unless the
  *      shelf is on, or was until a sweep that its owner has not seen.
- *   3. count <= room, and the places below count are of blocks of the class.
+ *   3. count <= room, and the places below count are of blocks of the one size.
  *
  * Edges
  *   [sweep]  wr_shelf_set_count, publish  ->  wr_shelf_find, observe
@@ -37,7 +38,7 @@
  *   A line for the shelf, and one of its addresses. No locked instruction.
  */
 
-#include "core/heap_shelf.h"
+#include "core/shelf.h"
 
 #include "base/check.h"
 

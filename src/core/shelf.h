@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* heap_shelf: free blocks of one class that one thread keeps at hand. */
-#ifndef WR_HEAP_SHELF_H
-#define WR_HEAP_SHELF_H
+/* shelf: free blocks of one size that one thread keeps at hand. */
+#ifndef WR_SHELF_H
+#define WR_SHELF_H
 
 #include "base/atomic.h"
 #include "base/bits.h"

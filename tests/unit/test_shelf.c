@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/heap_shelf.h"
+#include "core/shelf.h"
 
 #include "support/unit.h"
 
@@ -46,7 +46,7 @@ sweep(void)
     return found;
 }
 
-Test(heap_shelf, it_begins_off_and_without_room, .init = open_shelf)
+Test(shelf, it_begins_off_and_without_room, .init = open_shelf)
 {
     wr_shelf_init(&shelf, blocks, MOST, 3);
 
@@ -55,7 +55,7 @@ Test(heap_shelf, it_begins_off_and_without_room, .init = open_shelf)
     cr_assert(zero(u32, shelf.room));
 }
 
-Test(heap_shelf, the_block_given_last_is_taken_first, .init = open_shelf)
+Test(shelf, the_block_given_last_is_taken_first, .init = open_shelf)
 {
     void *block;
     for (size_t i = 0; i < MOST; i++)
@@ -69,7 +69,7 @@ Test(heap_shelf, the_block_given_last_is_taken_first, .init = open_shelf)
     cr_assert(zero(u32, wr_shelf_count(&shelf)));
 }
 
-Test(heap_shelf, a_sweep_takes_all_and_says_how_many, .init = open_shelf)
+Test(shelf, a_sweep_takes_all_and_says_how_many, .init = open_shelf)
 {
     cr_assert(give_back(&memory[0]));
     cr_assert(give_back(&memory[1]));
@@ -83,7 +83,7 @@ Test(heap_shelf, a_sweep_takes_all_and_says_how_many, .init = open_shelf)
 }
 
 /* The four ways in which a sweep and an operation can meet. */
-Test(heap_shelf, a_block_whose_taking_the_sweep_did_not_see_was_stolen,
+Test(shelf, a_block_whose_taking_the_sweep_did_not_see_was_stolen,
     .init = open_shelf)
 {
     void *block;
@@ -95,8 +95,8 @@ Test(heap_shelf, a_block_whose_taking_the_sweep_did_not_see_was_stolen,
     cr_assert(wr_shelf_was_stolen(&shelf, wr_shelf_count(&shelf)));
 }
 
-Test(heap_shelf, a_block_whose_taking_the_sweep_saw_is_the_owners,
-    .init = open_shelf)
+Test(
+    shelf, a_block_whose_taking_the_sweep_saw_is_the_owners, .init = open_shelf)
 {
     cr_assert(give_back(&memory[0]));
     wr_shelf_set_count(&shelf, 0);
@@ -106,7 +106,7 @@ Test(heap_shelf, a_block_whose_taking_the_sweep_saw_is_the_owners,
     cr_assert(not(wr_shelf_was_stolen(&shelf, wr_shelf_count(&shelf))));
 }
 
-Test(heap_shelf, a_block_whose_giving_the_sweep_did_not_see_is_the_owners,
+Test(shelf, a_block_whose_giving_the_sweep_did_not_see_is_the_owners,
     .init = open_shelf)
 {
     cr_assert(give_back(&memory[0]));
@@ -117,7 +117,7 @@ Test(heap_shelf, a_block_whose_giving_the_sweep_did_not_see_is_the_owners,
     cr_assert(not(wr_shelf_was_stolen(&shelf, wr_shelf_count(&shelf) - 1)));
 }
 
-Test(heap_shelf, a_block_whose_giving_the_sweep_saw_is_home, .init = open_shelf)
+Test(shelf, a_block_whose_giving_the_sweep_saw_is_home, .init = open_shelf)
 {
     cr_assert(give_back(&memory[0]));
     blocks[1] = &memory[1];
@@ -128,7 +128,7 @@ Test(heap_shelf, a_block_whose_giving_the_sweep_saw_is_home, .init = open_shelf)
     cr_assert(wr_shelf_was_stolen(&shelf, wr_shelf_count(&shelf) - 1));
 }
 
-Test(heap_shelf, behind_a_sweep_it_is_empty_and_without_room_until_it_is_on,
+Test(shelf, behind_a_sweep_it_is_empty_and_without_room_until_it_is_on,
     .init = open_shelf)
 {
     cr_assert(give_back(&memory[0]));
