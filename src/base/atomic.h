@@ -59,10 +59,18 @@ void wr_note_write(const volatile void *object);
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
             memory_order_acquire, memory_order_relaxed))
+#define wr_cas_acq_rel(object, expected, desired)                              \
+    (WR_COUNT_LOCKED(object),                                                  \
+        atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
+            memory_order_acq_rel, memory_order_relaxed))
 #define wr_cas_relaxed(object, expected, desired)                              \
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
             memory_order_relaxed, memory_order_relaxed))
+#define wr_cas_seq(object, expected, desired)                                  \
+    (WR_COUNT_LOCKED(object),                                                  \
+        atomic_compare_exchange_weak_explicit((object), (expected), (desired), \
+            memory_order_seq_cst, memory_order_relaxed))
 #define wr_or_seq(object, value)                                               \
     (WR_COUNT_LOCKED(object),                                                  \
         atomic_fetch_or_explicit((object), (value), memory_order_seq_cst))
@@ -133,6 +141,31 @@ wr_clear_bit_acquire(_Atomic uint64_t *word, uint32_t index)
                          : "Jr"((uint64_t)index)
                          : "memory");
     return was_set;
+}
+#endif
+
+/*
+ * Eight bytes in a row as one word, the first one lowest; aligned to eight. Each is
+ * loaded as by wr_load_relaxed, and no two of them at one moment.
+ */
+#ifdef WR_PORTABLE_BITS
+static inline uint64_t
+wr_load_eight_relaxed(const _Atomic uint8_t *bytes)
+{
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < sizeof(word); i++)
+        word |= (uint64_t)wr_load_relaxed(&bytes[i]) << 8 * i;
+    return word;
+}
+#else
+static inline uint64_t
+wr_load_eight_relaxed(const _Atomic uint8_t *bytes)
+{
+    uint64_t word;
+    __asm__ __volatile__("movq %1, %0"
+                         : "=r"(word)
+                         : "m"(*(const uint8_t(*)[8])(uintptr_t)bytes));
+    return word;
 }
 #endif
 

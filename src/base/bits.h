@@ -22,7 +22,7 @@ wr_lowest_bit(uint64_t word)
 static inline uint32_t
 wr_highest_bit(uint64_t word)
 {
-    return 63 - (uint32_t)__builtin_clzll(word);
+    return 63 ^ (uint32_t)__builtin_clzll(word);
 }
 
 /* How many bits are set one after the other, from the lowest that is; `word` is
