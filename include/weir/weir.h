@@ -5,10 +5,11 @@
  *     arena ──alloc──▶ buf ──freeze──▶ slice ──clone, sub──▶ slices ──release──▶ arena
  *                       └────drop──────────────────────────────────────────────▶ arena
  *
- * An arena is a fixed amount of memory, cut into equal blocks. A buf is the
- * writable rest of one block. Freezing a buf makes a slice of what was written,
- * without copying it; slices are counted, read-only, can be cloned, cut, put
- * into chains and sent. The block goes home when its last slice is released.
+ * An arena is a fixed amount of memory, cut into equal blocks, or into powers
+ * of two that split and merge. A buf is the writable rest of one block.
+ * Freezing a buf makes a slice of what was written, without copying it; slices
+ * are counted, read-only, can be cloned, cut, put into chains and sent. The
+ * block goes home when its last slice is released.
  *
  *     noun     what it is                            who may touch one
  *     arena    memory cut into blocks                any thread
@@ -103,7 +104,8 @@ WEIR_API void weir_on_misuse(weir_misuse_fn *misuse, void *user);
 /* ---- Configuration ----------------------------------------------------- */
 
 enum weir_layout {
-    WEIR_FIXED = 0 /* equal blocks */
+    WEIR_FIXED = 0, /* equal blocks */
+    WEIR_BUDDY      /* powers of two from block_size up, that split and merge */
 };
 
 enum weir_pages {
@@ -117,7 +119,10 @@ enum weir_flag {
     WEIR_LOCK = 1 << 1,       /* lock the blocks into RAM, else WEIR_SYSTEM */
     WEIR_SPILL_GROW = 1 << 2, /* a buf that outgrows its block moves to heap */
     WEIR_SPILL_FULL = 1 << 3, /* alloc from a full arena takes heap memory */
-    WEIR_NO_CACHE = 1 << 4    /* threads keep no free blocks at hand */
+    WEIR_NO_CACHE = 1 << 4,   /* threads keep no free blocks at hand */
+    WEIR_NEAREST = 1 << 5,    /* buddy: sizes become such as can be built */
+    WEIR_ROOM_AS_ASKED = 1 << 6, /* buddy: room for what was asked, no more */
+    WEIR_TRIM = 1 << 7           /* buddy: freezing does weir_slice_trim */
 };
 
 /* The memory of a destroyed arena is the caller's again; see weir_arena_destroy. */
@@ -129,21 +134,26 @@ struct weir_arena_config {
                                     printable ASCII characters. NULL: "weir" */
     size_t bytes;            /* blocks' memory: exactly bytes / block_size
                                     blocks, block_size rounded up to
-                                    block_align. 0: 4 MiB */
-    size_t block_size;       /* bytes a block holds. 0: 4096 */
+                                    block_align. 0: 4 MiB. Buddy: a multiple of
+                                    block_size, at most 64 GiB */
+    size_t block_size;       /* bytes a block holds. 0: 4096. Buddy: bytes of
+                                    the smallest, a power of two from 256 to
+                                    2 MiB */
     size_t block_count;      /* instead of bytes. 0: as bytes says */
     size_t block_align;      /* a power of two, at most 2 MiB. 0: 64. Below
                                     a page, block starts are also spread over
                                     the cache sets, at the cost of at most 1/16
                                     more of our own mapping; never in memory of
-                                    the caller */
+                                    the caller. Buddy: at most block_size; starts
+                                    are multiples of the size up to a page */
     enum weir_layout layout; /* 0: WEIR_FIXED */
     enum weir_pages pages;   /* 0: WEIR_PAGES_NORMAL */
     unsigned flags;          /* enum weir_flag, or-ed. 0: none */
     size_t spill_bytes_max;  /* on the heap at once. 0: as much as bytes */
     void *memory;            /* `bytes` of the caller's, aligned to
-                                    block_align, never written at creation and
-                                    never freed. NULL: the arena maps its own */
+                                    block_align (buddy: and its largest block up
+                                    to a page), never written at creation, never
+                                    freed. NULL: the arena maps its own */
     weir_unmapped_fn *on_unmapped; /* NULL: nobody is told */
     void *user;                    /* passed to on_unmapped */
 };
@@ -197,6 +207,13 @@ WEIR_API void weir_arena_memory(
     const struct weir_arena *arena, struct iovec *memory);
 
 /*
+ * Bytes of the largest block that is free and not kept at hand; 0: there is none.
+ * A hint, which may lag behind; stats do not. One load while a large part of a buddy
+ * is free, and never a walk; of a fixed arena it walks the bitmap. Any thread.
+ */
+WEIR_API size_t weir_arena_largest_free(const struct weir_arena *arena);
+
+/*
  * Checks every invariant of the arena and aborts if one is broken. Only while
  * no other thread uses the arena. For tests; it walks everything.
  */
@@ -220,19 +237,21 @@ struct weir_buf {
 
 /*
  * Takes a block of at least `size` bytes; 0 asks for the block size. The buf
- * may use the whole block. WEIR_FULL: every block is out, or somebody waits for
- * one: alloc does not overtake waiters. With WEIR_SPILL_FULL it takes heap
- * memory instead, up to `spill_bytes_max`, and WEIR_FULL says that this or the
- * heap is used up too. WEIR_TOO_LARGE: no block is so large, also with spill.
- * WEIR_CLOSED: the arena is closed.
+ * may use the whole block, unless WEIR_ROOM_AS_ASKED. WEIR_FULL: no block is free,
+ * or somebody waits for one: alloc does not overtake waiters. With WEIR_SPILL_FULL
+ * it takes heap memory instead, up to `spill_bytes_max`, and WEIR_FULL says that
+ * this or the heap is used up too. WEIR_TOO_LARGE: no block is so large, also with
+ * spill; the largest of a buddy arena is the largest power of two in it, at most
+ * 2 GiB. WEIR_CLOSED: the arena is closed.
  *
- * WEIR_FULL is exact: at one moment during the call every block was out, or was
- * being taken or given back by a call still in progress; what threads keep at
- * hand is never a reason for it. Any thread. Finding a block is lock-free, but
- * for a thread's first call on an arena, and while another thread finds that no
- * block is free or takes back what threads keep: then it may wait for a mutex. Finding none takes
- * the mutex and takes back what threads keep; being told so again, until a block
- * comes home, is one load without WEIR_SPILL_FULL.
+ * WEIR_FULL is exact: at one moment during the call every block, or of a buddy
+ * arena a part of every block of that size, was out, or was being taken or given
+ * back by a call still in progress; what threads keep at hand is never a reason for
+ * it. Any thread. Finding a block is lock-free, but for a thread's first call on an
+ * arena, and while another thread finds that no block is free or takes back what
+ * threads keep: then it may wait for a mutex. Finding none takes the mutex and takes
+ * back what threads keep; being told so again, until a block comes home, is one load
+ * without WEIR_SPILL_FULL.
  */
 WEIR_API WEIR_NODISCARD enum weir_status weir_arena_alloc(
     struct weir_arena *arena, size_t size, struct weir_buf *buf);
@@ -421,6 +440,13 @@ WEIR_API WEIR_NODISCARD enum weir_status weir_slice_split_back(
 WEIR_API void weir_slice_release(struct weir_slice *slice);
 
 /*
+ * Halves the slice's block as often as that leaves the slice whole, and gives the
+ * rest back: of a buddy arena, if this is the only handle of a block that was never
+ * split or cloned. Returns how many bytes are free again; 0: nothing changed.
+ */
+WEIR_API size_t weir_slice_trim(struct weir_slice *slice);
+
+/*
  * True if no other buf or slice holds any part of this memory. It stays true
  * until this handle is cloned or cut. False for static memory.
  */
@@ -428,7 +454,7 @@ WEIR_API bool weir_slice_is_sole(const struct weir_slice *slice);
 
 /*
  * Makes the slice writable again, in place: the buf has its bytes as written,
- * what lies in front of them as headroom and what lies behind as room.
+ * what lies in front of them as headroom and all that lies behind as room.
  * WEIR_SHARED: it is not sole; nothing changed. WEIR_UNSUPPORTED: static or
  * foreign memory.
  */
@@ -552,7 +578,10 @@ WEIR_API void weir_chain_release(struct weir_chain *chain);
  * of asking. Whoever releases a block reserves it for the first waiter and
  * rings that waiter's bell; the waiter's own thread then drains the bell, and
  * `granted` runs there. So there is one wake-up for a loop, however many of its
- * waiters are served, and no waiter ever tries again.
+ * waiters are served, and no waiter ever tries again. Whatever sizes they ask for,
+ * nobody is served before one who queued earlier: a large request waits at most
+ * until the blocks that were out have come home. Only an alloc that was under way
+ * when it queued, and weir_arena_alloc_barge, overtake it.
  */
 struct weir_waiter;
 
@@ -674,7 +703,10 @@ enum weir_caching {
 
 /* ---- Stats ------------------------------------------------------------- */
 
-enum { WEIR_NAME_SIZE = 32 };
+enum {
+    WEIR_NAME_SIZE = 32,
+    WEIR_ORDERS = 24 /* sizes of blocks that a buddy arena has at most */
+};
 
 /*
  * What an arena did and holds. Exact when the arena is quiet. Else a number may
@@ -714,6 +746,23 @@ struct weir_stats {
     uint64_t caching; /* enum weir_caching */
     uint64_t caches;  /* threads that may keep free blocks now */
     uint64_t sweeps;  /* times that all of them were taken back */
+
+    uint64_t block_size_max; /* bytes of the largest block */
+    uint64_t bytes_free;     /* neither out nor kept at hand */
+    uint64_t largest_free;   /* bytes of the largest block of these */
+
+    /* The rest is of a buddy arena, else 0. Reading it walks the books. */
+    uint64_t splits;                 /* of a block into two halves */
+    uint64_t coalesces;              /* of two halves into one block */
+    uint64_t trims;                  /* blocks that gave back their tail */
+    uint64_t bytes_trimmed;          /* what they gave back */
+    uint64_t bytes_asked;            /* by allocs */
+    uint64_t bytes_got;              /* in the blocks that they got */
+    uint64_t waste_permille;         /* of bytes_got, what was not asked for */
+    uint64_t fragmentation_permille; /* of bytes_free, what lies outside the
+                                        largest free block */
+    uint64_t free_blocks[WEIR_ORDERS]; /* of block_size << i bytes each; they
+                                          add up to bytes_free */
 };
 
 /* What weir_arena_stats calls; `stats_size` says which fields exist. */

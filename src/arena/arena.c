@@ -4,7 +4,7 @@
  *
  *     control part     in the directory, for ever      name, state, mutex, queue
  *     region           [ guard | blocks | guard ]      or memory of the caller's
- *     books            [ guard | bitmap | counts | guard ]
+ *     books            [ guard | the layout's | counts | guard ]
  *
  * Idea
  *   An arena is two mappings, one for the blocks and one for the books, and a
@@ -27,11 +27,11 @@
  * Invariants
  *   1. serial != 0 from create until the mappings are given back.
  *   2. WR_DESTROYED implies WR_CLOSED; a closed arena has no waiter queued.
- *   3. The count of a slot is 0 if and only if the slot is free: in the bitmap
- *      or in one cache.
+ *   3. The count of a slot, or of a leaf where a block starts, is 0 if and only if
+ *      it is free: in the words or in one cache. That of a leaf inside a block is 0.
  *
  * Edges
- *   [home]   wr_bitmap_give, wr_spill_give, seq  ->  is_home, seq
+ *   [home]   wr_bitmap_give, wr_buddy_give, wr_spill_give, seq  ->  is_home, seq
  *            What the last owner of a block did happens before the unmapping.
  *   [sleep]  weir_arena_destroy, seq  ->  wr_door_give, seq
  *            Tearing down, above.
@@ -42,26 +42,21 @@
  *   words in all.
  *
  * Limits
- *   A block has at most 2^32 - 1 bytes, an arena 2^32 - 65 blocks.
+ *   A block has at most 2^32 - 1 bytes, an arena 2^32 - 65 blocks; of a buddy 2 GiB
+ *   and 64 GiB.
  */
 
 #include "arena/arena.h"
 
 #include "arena/caches.h"
+#include "arena/plan.h"
 #include "base/check.h"
-#include "base/config.h"
 #include "platform/fence.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
-    DEFAULT_BYTES = 4 << 20,
-    DEFAULT_BLOCK_SIZE = 4096,
-    DEFAULT_ALIGN = 64,
-    ALIGN_MAX = 2 << 20,
-    KNOWN_FLAGS = WEIR_PREFAULT | WEIR_LOCK | WEIR_SPILL_GROW |
-                  WEIR_SPILL_FULL | WEIR_NO_CACHE,
     CACHED_FROM = 64,     /* slots; smaller arenas have no caches */
     DROUGHT_LENGTH = 2048 /* slots past a cache cost about what a sweep costs */
 };
@@ -74,81 +69,14 @@ _Static_assert((int)WR_PAGES_NORMAL == (int)WEIR_PAGES_NORMAL &&
 extern inline enum weir_status weir_arena_create(
     const struct weir_arena_config *config, struct weir_arena **arena);
 
-/* Copies what this library knows of a configuration of another release. False:
-   it sets something unknown. */
-static bool
-adopt(const struct weir_arena_config *config, size_t config_size,
-    struct weir_arena_config *known)
-{
-    return wr_config_adopt(known, sizeof(*known), config, config_size) &&
-           known->layout == WEIR_FIXED &&
-           (unsigned)known->pages <= WEIR_PAGES_HUGE &&
-           (known->flags & ~(unsigned)KNOWN_FLAGS) == 0;
-}
-
-static void
-set_defaults(struct weir_arena_config *config)
-{
-    if (config->name == NULL)
-        config->name = "weir";
-    if (config->block_align == 0)
-        config->block_align = DEFAULT_ALIGN;
-    if (config->block_size == 0)
-        config->block_size = DEFAULT_BLOCK_SIZE;
-    if (config->bytes == 0 && config->block_count == 0 &&
-        config->memory == NULL)
-        config->bytes = DEFAULT_BYTES;
-}
-
-/* What the caller prepares, and where it lies, if the memory is the caller's. */
-static bool
-is_valid_memory(const struct weir_arena_config *config)
-{
-    uintptr_t start = (uintptr_t)config->memory;
-    return start % config->block_align == 0 &&
-           config->pages == WEIR_PAGES_NORMAL &&
-           (config->flags & (WEIR_PREFAULT | WEIR_LOCK)) == 0;
-}
-
-static bool
-is_valid(const struct weir_arena_config *config)
-{
-    return wr_config_is_name(config->name) &&
-           wr_is_power_of_two(config->block_align) &&
-           config->block_align <= ALIGN_MAX &&
-           (config->bytes == 0) != (config->block_count == 0) &&
-           (config->memory == NULL || is_valid_memory(config));
-}
-
-/* How many slots, and how they lie. */
-static bool
-lay_out(
-    const struct weir_arena_config *config, struct wr_fixed_geometry *geometry)
-{
-    size_t block_size;
-    if (wr_round_up_overflows(
-            config->block_size, config->block_align, &block_size))
-        return false;
-    size_t count = config->block_count;
-    if (count == 0)
-        count = config->bytes / block_size;
-    bool spread =
-        config->memory == NULL && config->block_align < wr_page_size();
-    size_t end;
-    return count > 0 &&
-           wr_fixed_geometry(
-               block_size, count, config->block_align, spread, geometry) &&
-           !wr_add_overflows((uintptr_t)config->memory, geometry->bytes, &end);
-}
-
 static enum weir_status
-map_blocks(const struct weir_arena_config *config,
-    const struct wr_fixed_geometry *geometry, struct wr_region *region)
+map_blocks(const struct wr_plan *plan, struct wr_region *region)
 {
+    const struct weir_arena_config *config = &plan->config;
     if (config->memory != NULL)
         return WEIR_OK;
-    if (!wr_pages_map(geometry->bytes, config->block_align,
-            (enum wr_page_kind)config->pages, region))
+    if (!wr_pages_map(
+            plan->bytes, plan->align, (enum wr_page_kind)config->pages, region))
         return config->pages == WEIR_PAGES_HUGE ? WEIR_UNSUPPORTED
                                                 : WEIR_SYSTEM;
     if (((config->flags & WEIR_LOCK) != 0 && !wr_pages_lock(region)) ||
@@ -157,23 +85,22 @@ map_blocks(const struct weir_arena_config *config,
     return WEIR_OK;
 }
 
-/* The bitmap first, then the counts, in a line of their own: for each bit of a
-   word one, used or not. */
+/* The layout's first, then the counts, in a line of their own. */
 static bool
-map_books(const struct wr_fixed_geometry *geometry, unsigned flags,
-    struct wr_region *books, size_t *counts_at)
+map_books(
+    const struct wr_plan *plan, struct wr_region *books, size_t *counts_at)
 {
-    size_t meta = wr_fixed_meta_size(geometry);
     size_t counts;
     size_t total;
-    if (wr_round_up_overflows(meta, WR_LINE_SIZE, counts_at) ||
-        wr_multiply_overflows(meta, WR_WORD_BITS, &counts) ||
+    if (wr_round_up_overflows(plan->meta_size, WR_LINE_SIZE, counts_at) ||
+        wr_multiply_overflows(plan->counts, sizeof(uint64_t), &counts) ||
         wr_add_overflows(*counts_at, counts, &total)) {
         errno = ENOMEM;
         return false;
     }
     return wr_pages_map(total, WR_LINE_SIZE, WR_PAGES_NORMAL, books) &&
-           ((flags & WEIR_PREFAULT) == 0 || wr_pages_prefault(books));
+           ((plan->config.flags & WEIR_PREFAULT) == 0 ||
+               wr_pages_prefault(books));
 }
 
 static void
@@ -183,7 +110,11 @@ reset(struct weir_arena *arena)
         arena->retired[i] = 0;
         wr_store_relaxed(&arena->shared.counts[i], 0); /* under the mutex */
     }
-    arena->shared.hint = (struct wr_bitmap_hint){ 0 };
+    for (unsigned i = 0; i < WR_BUDDY_COUNTERS; i++)
+        arena->retired_buddy[i] = 0;
+    for (unsigned i = 0; i < WR_SPLITS; i++)
+        wr_store_relaxed(
+            &arena->shared_shelves.counts[i], 0); /* under the mutex */
     arena->drought_length = DROUGHT_LENGTH;
     arena->caches_on = 0;
     arena->sweeps = 0;
@@ -211,7 +142,27 @@ caching(const struct weir_arena_config *config, uint32_t slot_count)
     return wr_fence_is_supported() ? WEIR_CACHING_ON : WEIR_CACHING_UNSUPPORTED;
 }
 
-/* The control part's mutex is held. */
+/* The layout's books are made, in memory of theirs. */
+static void
+cut(struct weir_arena *arena, const struct wr_plan *plan, void *meta)
+{
+    arena->layout = plan->config.layout;
+    switch (arena->layout) {
+    case WEIR_FIXED:
+        wr_fixed_init(&arena->fixed, &plan->fixed, meta);
+        arena->shared.hint = (struct wr_bitmap_hint){ 0 };
+        arena->block_max = plan->fixed.block_size;
+        break;
+    case WEIR_BUDDY:
+        wr_buddy_init(&arena->buddy, &plan->buddy, meta);
+        wr_buddy_hint_init(&arena->buddy, 0, &arena->shared_shelves.hint);
+        arena->shared.shelves = &arena->shared_shelves;
+        arena->block_max =
+            wr_buddy_block_size(&arena->buddy, plan->buddy.order_max);
+    }
+}
+
+/* The control part's mutex is held, and the arena cut. */
 static void
 configure(struct weir_arena *arena, const struct weir_arena_config *config,
     const struct wr_region *region)
@@ -219,38 +170,38 @@ configure(struct weir_arena *arena, const struct weir_arena_config *config,
     arena->base = region->base != NULL ? region->base : config->memory;
     arena->region = *region;
     arena->flags = config->flags;
-    arena->caching = caching(config, arena->fixed.map.slot_count);
+    arena->room_as_asked = (config->flags & WEIR_ROOM_AS_ASKED) != 0;
+    arena->caching = caching(config, wr_arena_slot_count(arena));
     arena->on_unmapped = config->on_unmapped;
     arena->user = config->user;
     memcpy(arena->name, config->name, strlen(config->name) + 1);
-    size_t bytes = arena->fixed.block_size * arena->fixed.map.slot_count;
+    size_t bytes = wr_arena_block_size(arena, 0) * wr_arena_slot_count(arena);
     arena->spill_bytes_max =
         config->spill_bytes_max != 0 ? config->spill_bytes_max : bytes;
 }
 
 static enum weir_status
-build(const struct weir_arena_config *config,
-    const struct wr_fixed_geometry *geometry, struct weir_arena **built)
+build(const struct wr_plan *plan, struct weir_arena **built)
 {
     struct wr_region region = { 0 };
     struct wr_region books = { 0 };
     size_t counts_at = 0;
-    enum weir_status status = map_blocks(config, geometry, &region);
+    enum weir_status status = map_blocks(plan, &region);
     if (status != WEIR_OK)
         goto fail;
     status = WEIR_SYSTEM;
-    if (!map_books(geometry, config->flags, &books, &counts_at))
+    if (!map_books(plan, &books, &counts_at))
         goto fail;
     struct weir_arena *arena = wr_directory_take();
     if (arena == NULL)
         goto fail;
 
     reset(arena);
-    wr_fixed_init(&arena->fixed, geometry, books.base);
+    cut(arena, plan, books.base);
     arena->books = books;
     arena->counts =
         (_Atomic uint64_t *)(void *)((char *)books.base + counts_at);
-    configure(arena, config, &region);
+    configure(arena, &plan->config, &region);
     wr_mutex_unlock(&arena->mutex);
     *built = arena;
     return WEIR_OK;
@@ -267,14 +218,9 @@ enum weir_status
 weir_arena_create_sized(const struct weir_arena_config *config,
     size_t config_size, struct weir_arena **arena)
 {
-    struct weir_arena_config known;
-    if (!adopt(config, config_size, &known))
-        return WEIR_UNSUPPORTED;
-    set_defaults(&known);
-    struct wr_fixed_geometry geometry;
-    if (!is_valid(&known) || !lay_out(&known, &geometry))
-        return WEIR_INVALID;
-    return build(&known, &geometry, arena);
+    struct wr_plan plan;
+    enum weir_status status = wr_plan_make(config, config_size, &plan);
+    return status == WEIR_OK ? build(&plan, arena) : status;
 }
 
 /* ---- The end ----------------------------------------------------------- */
@@ -292,8 +238,11 @@ struct remains {
 static bool
 is_home(struct weir_arena *arena)
 {
-    return wr_bitmap_is_whole(&arena->fixed.map, &arena->whole_words) &&
-           wr_load_seq(&arena->spilled_blocks) == 0; /* [home] */
+    bool whole =
+        arena->layout == WEIR_FIXED
+            ? wr_bitmap_is_whole(&arena->fixed.map, &arena->whole_words)
+            : wr_buddy_is_whole(&arena->buddy);
+    return whole && wr_load_seq(&arena->spilled_blocks) == 0; /* [home] */
 }
 
 /* Takes the mappings out of the control part. The mutex is held. */
@@ -306,6 +255,7 @@ dismantle(struct weir_arena *arena)
     arena->base = NULL;
     arena->counts = NULL;
     wr_fixed_fini(&arena->fixed);
+    wr_buddy_fini(&arena->buddy);
     arena->records = NULL; /* they are their threads' to free */
     return remains;
 }
@@ -320,12 +270,17 @@ bury(struct weir_arena *arena, struct remains *remains)
         remains->on_unmapped(remains->user);
 }
 
-void
-wr_arena_attend(struct weir_arena *arena)
+uint32_t
+wr_arena_end_search(struct weir_arena *arena)
 {
-    uint32_t seen = wr_and_relaxed(&arena->state,
-        ~(uint32_t)(WR_SEARCHING | WR_DRY)); /* one word: see "Full is exact" */
-    if ((seen & (WR_WAITING | WR_DESTROYED)) == 0)
+    return wr_and_relaxed(&arena->state,
+        ~(uint32_t)WR_SEARCHED); /* one word: see "Full is exact" */
+}
+
+void
+wr_arena_attend(struct weir_arena *arena, uint32_t said)
+{
+    if ((said & (WR_WAITING | WR_DESTROYED)) == 0)
         return;
     wr_mutex_lock(&arena->mutex);
     uint32_t state =
@@ -364,16 +319,62 @@ weir_arena_destroy(struct weir_arena **arena)
         WR_NO_BLOCK);
     weir_arena_close(dying);
     (void)wr_or_seq(&dying->state, WR_DESTROYED); /* [sleep] */
-    wr_arena_attend(dying);
+    wr_arena_attend(dying, WR_DESTROYED);
 }
 
 void
 weir_arena_memory(const struct weir_arena *arena, struct iovec *memory)
 {
-    const struct wr_fixed *fixed = &arena->fixed;
+    uint32_t last = wr_arena_slot_count(arena) - 1;
     memory->iov_base = arena->base;
-    memory->iov_len =
-        (fixed->map.slot_count - 1) * fixed->stride + fixed->block_size;
+    memory->iov_len = (size_t)(wr_arena_start(arena, last) - arena->base) +
+                      wr_arena_block_size(arena, 0);
+}
+
+size_t
+weir_arena_largest_free(const struct weir_arena *arena)
+{
+    if (arena->layout == WEIR_FIXED)
+        return wr_bitmap_free_count(&arena->fixed.map) == 0
+                   ? 0
+                   : arena->fixed.block_size;
+    int order = wr_buddy_largest(&arena->buddy);
+    return order < 0 ? 0 : wr_buddy_block_size(&arena->buddy, (uint32_t)order);
+}
+
+/* ---- Whether it is sound ----------------------------------------------- */
+
+/* Invariant 3 of one block; returns how many slots or leaves it is that are out, or
+   0: `slot` is free. */
+static uint32_t
+check_block(const struct weir_arena *arena, uint32_t slot)
+{
+    uint64_t out = wr_load_relaxed(&arena->counts[slot]); /* it is quiet */
+    if (out == 0)
+        return 0;
+    uint32_t len = UINT32_C(1) << wr_count_order(out);
+    WR_CHECK_BLOCK(slot % len == 0 && len <= wr_arena_slot_count(arena) - slot,
+        "invariant 3 of arena broken", arena->name, slot);
+    for (uint32_t i = 0; i < len; i++)
+        WR_CHECK_BLOCK(
+            !wr_arena_is_free(arena, slot + i) &&
+                (i == 0 || wr_load_relaxed(&arena->counts[slot + i]) ==
+                               0), /* it is quiet */
+            "invariant 3 of arena broken", arena->name, slot);
+    return len;
+}
+
+/* How many slots or leaves are out. */
+static uint64_t
+count_out(const struct weir_arena *arena)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < wr_arena_slot_count(arena);) {
+        uint32_t len = check_block(arena, i);
+        count += len;
+        i += len != 0 ? len : 1;
+    }
+    return count;
 }
 
 void
@@ -385,16 +386,15 @@ weir_arena_check(const struct weir_arena *arena)
         "invariant 2 of arena broken");
     WR_CHECK((state & WR_CLOSED) == 0 || arena->first_waiter == NULL,
         "invariant 2 of arena broken");
-    wr_fixed_check(&arena->fixed);
-    uint64_t free_count = 0;
-    for (uint32_t i = 0; i < arena->fixed.map.slot_count; i++) {
-        uint64_t out = wr_load_relaxed(&arena->counts[i]); /* it is quiet */
-        WR_CHECK_BLOCK(!wr_bitmap_is_free(&arena->fixed.map, i) || out == 0,
-            "invariant 3 of arena broken", arena->name, i);
-        free_count += out == 0;
-    }
-    uint64_t known_free =
-        wr_bitmap_free_count(&arena->fixed.map) + wr_caches_count(arena);
-    WR_CHECK_BLOCK(free_count == known_free, "invariant 3 of arena broken",
-        arena->name, WR_NO_BLOCK);
+    if (arena->layout == WEIR_FIXED)
+        wr_fixed_check(&arena->fixed);
+    else
+        wr_buddy_check(&arena->buddy);
+    uint64_t cached;
+    (void)wr_caches_count(arena, &cached);
+    uint64_t total =
+        wr_arena_slot_count(arena) * (uint64_t)wr_arena_block_size(arena, 0);
+    uint64_t out = count_out(arena) * wr_arena_block_size(arena, 0);
+    WR_CHECK_BLOCK(out + cached + wr_arena_free_bytes(arena) == total,
+        "invariant 3 of arena broken", arena->name, WR_NO_BLOCK);
 }

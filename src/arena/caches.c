@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * caches: the threads' caches in front of an arena's bitmap.
+ * caches: the threads' caches in front of an arena's words.
  *
  *     thread's record          the arena, under its mutex
- *     cache ──spill──▶ bitmap    sweep: every cache ──▶ bitmap, all off
+ *     cache ──spill──▶ words     sweep: every cache ──▶ words, all off
  *           ◀─refill──
  *
  * Idea
  *   While the arena's state is 0, each thread takes and gives through a cache of
- *   its own (core/thread_cache.c). Whoever must know that no block is free, or
+ *   its own: of a fixed arena batches of its bitmap (core/thread_cache.c), of a buddy
+ *   shelves (shelves.c), beside which the record's gate only says that they are
+ *   on. Whoever must know that no block is free, or
  *   is about to change the state so that releases must look at it, sweeps first:
- *   under the mutex all caches are emptied into the bitmap and turned off. From
- *   then on, in the drought, the bitmap is the only truth and every call goes to
- *   it. So a cache that is on proves that the state is 0, and the one load of its
+ *   under the mutex all caches are emptied into the words and turned off. From
+ *   then on, in the drought, the words are the only truth and every call goes to
+ *   them. So a cache that is on proves that the state is 0, and the one load of its
  *   `control` says at once: nobody sweeps, nobody waits, the arena is not closed.
  *
  *   A thread's cache comes on again when the thread has taken and given as many
@@ -27,7 +29,7 @@
  *      who set a bit unlocks, a sweep has followed or the bit is taken back.
  *
  * Edges
- *   Those of core/thread_cache.c and of the bitmap.
+ *   Those of core/thread_cache.c or core/shelf.c, and of the words.
  *
  * Costs
  *   A sweep: one heavy fence, and for each cache that is on two lines, and one
@@ -161,8 +163,11 @@ wr_caches_sweep(struct weir_arena *arena)
     if (arena->caches_on == 0)
         return;
     struct wr_record *record;
-    for (record = arena->records; record != NULL; record = record->next)
+    for (record = arena->records; record != NULL; record = record->next) {
         wr_gate_stop(&record->cache.gate);
+        if (arena->layout == WEIR_BUDDY)
+            wr_shelves_stop(record->shelves);
+    }
     wr_fence_heavy();
     for (record = arena->records; record != NULL; record = record->next) {
         struct wr_thread_cache *cache = &record->cache;
@@ -170,6 +175,8 @@ wr_caches_sweep(struct weir_arena *arena)
             continue;
         wr_gate_wait(&cache->gate);
         wr_cache_turn_off(cache, empty(arena, cache));
+        if (arena->layout == WEIR_BUDDY)
+            wr_shelves_take_back(arena, record->shelves);
     }
     arena->caches_on = 0;
     arena->sweeps++;
@@ -183,6 +190,8 @@ wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record)
         wr_load_relaxed(&arena->state); /* the mutex orders its changes */
     if (arena->caching != WEIR_CACHING_ON || state != 0)
         return;
+    if (arena->layout == WEIR_BUDDY)
+        wr_shelves_turn_on(arena, record->shelves);
     wr_cache_clear(&record->cache);
     uint32_t share = wr_arena_slot_count(arena) / arena->record_count;
     wr_cache_turn_on(&record->cache, wr_clamp(share / 2, 1, WR_WORD_BITS),
@@ -197,6 +206,8 @@ wr_caches_flush(struct weir_arena *arena, struct wr_record *record)
         return;
     (void)empty(arena, &record->cache);
     wr_cache_clear(&record->cache);
+    if (arena->layout == WEIR_BUDDY)
+        wr_shelves_flush(arena, record->shelves);
 }
 
 void
@@ -205,15 +216,24 @@ wr_caches_give_up(struct weir_arena *arena, struct wr_record *record)
     if (!wr_gate_is_on(&record->cache.gate))
         return;
     wr_cache_turn_off(&record->cache, empty(arena, &record->cache));
+    if (arena->layout == WEIR_BUDDY)
+        wr_shelves_give_up(arena, record->shelves);
     arena->caches_on--;
 }
 
 uint64_t
-wr_caches_count(const struct weir_arena *arena)
+wr_caches_count(const struct weir_arena *arena, uint64_t *bytes)
 {
     uint64_t count = 0;
+    *bytes = 0;
     const struct wr_record *record = arena->records;
-    for (; record != NULL; record = record->next)
-        count += wr_cache_count(&record->cache);
+    for (; record != NULL; record = record->next) {
+        if (arena->layout == WEIR_BUDDY)
+            count += wr_shelves_count(arena, record->shelves, bytes);
+        else
+            count += wr_cache_count(&record->cache);
+    }
+    if (arena->layout == WEIR_FIXED)
+        *bytes = count * arena->fixed.block_size;
     return count;
 }

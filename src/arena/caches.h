@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* caches: the threads' caches in front of an arena's bitmap. */
+/* caches: the threads' caches in front of an arena's words. */
 #ifndef WR_CACHES_H
 #define WR_CACHES_H
 
@@ -39,7 +39,7 @@ void wr_caches_earn(struct weir_arena *arena, struct wr_record *record);
 /* ---- With the arena's mutex held ---- */
 
 /* Takes everything back from all caches and turns them off, so that no free
-   slot is anywhere but in the bitmap. */
+   block is anywhere but in the words. */
 void wr_caches_sweep(struct weir_arena *arena);
 
 /* Turns the calling thread's cache on, if the arena may have caches now. */
@@ -49,7 +49,7 @@ void wr_caches_turn_on(struct weir_arena *arena, struct wr_record *record);
 void wr_caches_flush(struct weir_arena *arena, struct wr_record *record);
 void wr_caches_give_up(struct weir_arena *arena, struct wr_record *record);
 
-/* How many slots are in caches, about. */
-uint64_t wr_caches_count(const struct weir_arena *arena);
+/* How many blocks are in caches, about, and how many bytes these are. */
+uint64_t wr_caches_count(const struct weir_arena *arena, uint64_t *bytes);
 
 #endif

@@ -38,6 +38,7 @@
 #define WR_DOORS_H
 
 #include "arena/arena.h"
+#include "arena/doors_buddy.h"
 
 /* How many slots ahead a block is fetched to be written, while it is still free
    and ours: it was last read where it was released. */
@@ -71,6 +72,16 @@ wr_door_ahead(const struct weir_arena *arena, uint64_t top, uint32_t bit)
     return WR_AHEAD * arena->fixed.stride & -(size_t)is_there;
 }
 
+/* A buddy comes here always: it has no fixed blocks, and nothing on top. */
+static inline enum weir_status
+wr_door_take_otherwise(
+    struct weir_arena *arena, size_t size, bool barge, struct weir_buf *buf)
+{
+    return arena->layout == WEIR_BUDDY
+               ? wr_buddy_door_take(arena, size, barge, buf)
+               : wr_arena_take_rarely(arena, size, barge, buf);
+}
+
 /* Fills `buf` with a block, whole and empty. Fails as weir_arena_alloc; `barge`
    overtakes waiters. */
 static inline enum weir_status
@@ -79,10 +90,10 @@ wr_door_take(
 {
     struct wr_record *record = wr_recent.record;
     if (wr_recent.arena != arena || size > arena->fixed.block_size)
-        return wr_arena_take_rarely(arena, size, barge, buf);
+        return wr_door_take_otherwise(arena, size, barge, buf);
     uint64_t top = wr_cache_top(&record->cache);
     if (top == 0)
-        return wr_arena_take_rarely(arena, size, barge, buf);
+        return wr_door_take_otherwise(arena, size, barge, buf);
     uint32_t bit = wr_lowest_bit(top);
     uint32_t slot = wr_cache_word(&record->cache) * WR_WORD_BITS + bit;
     wr_cache_set_top(&record->cache, top & (top - 1));

@@ -67,10 +67,33 @@ find_lost(struct weir_arena *arena, uint32_t word)
     return lost;
 }
 
+/* The same of a buddy, leaf by leaf, which become blocks again as they come home. */
+static void
+recover_leaves(struct weir_arena *arena)
+{
+    uint32_t leaf = 0;
+    while (leaf < wr_arena_slot_count(arena)) {
+        uint64_t out = wr_load_relaxed(&arena->counts[leaf]); /* alone */
+        if ((out & ~wr_order_tag(wr_count_order(out))) != 0) {
+            leaf += UINT32_C(1) << wr_count_order(out);
+            continue;
+        }
+        wr_store_relaxed(&arena->counts[leaf], 0); /* alone */
+        if (!wr_buddy_is_free(&arena->buddy, leaf))
+            (void)wr_buddy_give(
+                &arena->buddy, &arena->shared_shelves.hint, leaf, 0);
+        leaf++;
+    }
+}
+
 /* What another thread was taking or giving at that instant goes home. */
 static void
 recover_lost(struct weir_arena *arena)
 {
+    if (arena->layout == WEIR_BUDDY) {
+        recover_leaves(arena);
+        return;
+    }
     wr_bitmap_mark_all(&arena->fixed.map);
     for (uint32_t word = 0; word < arena->fixed.map.word_count; word++) {
         struct wr_batch lost = { find_lost(arena, word), word };
@@ -86,8 +109,9 @@ static void
 correct_counts(struct weir_arena *arena)
 {
     uint64_t spilled = wr_load_relaxed(&arena->spilled_blocks); /* alone */
-    uint64_t out = wr_arena_slot_count(arena) -
-                   wr_bitmap_free_count(&arena->fixed.map) + spilled;
+    uint64_t out = spilled;
+    for (uint32_t i = 0; i < wr_arena_slot_count(arena); i++)
+        out += wr_load_relaxed(&arena->counts[i]) != 0; /* alone */
     arena->retired[WR_ALLOCS] += wr_record_sum(arena, WR_RELEASES) + out -
                                  wr_record_sum(arena, WR_ALLOCS);
 }
@@ -118,8 +142,7 @@ begin_alone(struct weir_arena *arena)
         bool had_others = forget_threads(arena);
         wr_waiters_forget(arena);
         /* Who gave a block under the mutex may not have looked around yet. */
-        (void)wr_and_relaxed(
-            &arena->state, ~(uint32_t)(WR_SEARCHING | WR_DRY)); /* alone */
+        (void)wr_and_relaxed(&arena->state, ~(uint32_t)WR_SEARCHED); /* alone */
         if (had_others) {
             recover_lost(arena);
             correct_counts(arena);

@@ -15,6 +15,11 @@
  *   label, since a series must not occur twice. The text is written once to
  *   count and to fill: a writer that has run out of space goes on counting.
  *
+ *   A line of the table says where a family's number stands and what shape it
+ *   has: thousandths are written as ratios, and free blocks are a number for
+ *   each size that the arena has, told apart by a label, and none where there
+ *   is one size only.
+ *
  * Source
  *   The OpenMetrics specification, version 1.0.0.
  */
@@ -31,6 +36,13 @@ struct writer {
     size_t len; /* of the whole text */
 };
 
+/* How a family's numbers stand in a snapshot. */
+enum shape {
+    WHOLE = 0, /* one, written as it is */
+    PERMILLE,  /* one, a thousand times what is written */
+    BY_SIZE    /* one for each size of blocks, if there are several */
+};
+
 struct family {
     const char *name;
     const char *suffix; /* of its samples */
@@ -38,6 +50,7 @@ struct family {
     const char *unit; /* NULL: none */
     const char *help;
     size_t offset; /* of the number in struct weir_stats */
+    enum shape shape;
 };
 
 extern inline size_t weir_stats_openmetrics(
@@ -47,61 +60,91 @@ extern inline size_t weir_stats_openmetrics(
 
 static const struct family families[] = {
     { "weir_block_size_bytes", "", "gauge", "bytes", "Bytes a block holds.",
-        FIELD(block_size) },
+        FIELD(block_size), WHOLE },
     { "weir_blocks", "", "gauge", NULL, "Blocks in the arena.",
-        FIELD(block_count) },
+        FIELD(block_count), WHOLE },
     { "weir_total_bytes", "", "gauge", "bytes", "Bytes in all blocks.",
-        FIELD(bytes_total) },
+        FIELD(bytes_total), WHOLE },
     { "weir_meta_bytes", "", "gauge", "bytes", "Bytes of the arena's books.",
-        FIELD(meta_bytes) },
+        FIELD(meta_bytes), WHOLE },
     { "weir_blocks_out", "", "gauge", NULL, "Blocks that are out.",
-        FIELD(blocks_out) },
+        FIELD(blocks_out), WHOLE },
     { "weir_out_bytes", "", "gauge", "bytes",
-        "Bytes in the blocks that are out.", FIELD(bytes_out) },
+        "Bytes in the blocks that are out.", FIELD(bytes_out), WHOLE },
     { "weir_cached_blocks", "", "gauge", NULL,
-        "Free blocks that threads keep at hand.", FIELD(blocks_cached) },
+        "Free blocks that threads keep at hand.", FIELD(blocks_cached), WHOLE },
     { "weir_cached_bytes", "", "gauge", "bytes",
-        "Bytes in the blocks that threads keep at hand.", FIELD(bytes_cached) },
+        "Bytes in the blocks that threads keep at hand.", FIELD(bytes_cached),
+        WHOLE },
     { "weir_caching", "", "gauge", NULL,
         "Whether threads may keep free blocks at hand: 0 yes, 1 refused, 2 the "
         "arena is tiny, 3 the system has no membarrier.",
-        FIELD(caching) },
+        FIELD(caching), WHOLE },
     { "weir_caches", "", "gauge", NULL,
-        "Threads that may keep free blocks at hand now.", FIELD(caches) },
+        "Threads that may keep free blocks at hand now.", FIELD(caches),
+        WHOLE },
     { "weir_blocks_out_peak", "", "gauge", NULL,
         "Most blocks out that a reading or a full arena has seen.",
-        FIELD(blocks_out_peak) },
+        FIELD(blocks_out_peak), WHOLE },
     { "weir_spilled_blocks", "", "gauge", NULL, "Blocks on the heap.",
-        FIELD(spilled_blocks) },
+        FIELD(spilled_blocks), WHOLE },
     { "weir_spilled_bytes", "", "gauge", "bytes",
-        "Bytes in blocks on the heap.", FIELD(spilled_bytes) },
+        "Bytes in blocks on the heap.", FIELD(spilled_bytes), WHOLE },
     { "weir_waiting", "", "gauge", NULL, "Waiters that are queued.",
-        FIELD(waiting) },
+        FIELD(waiting), WHOLE },
     { "weir_allocs", "_total", "counter", NULL, "Blocks handed out.",
-        FIELD(allocs) },
+        FIELD(allocs), WHOLE },
     { "weir_alloc_fulls", "_total", "counter", NULL,
-        "Allocs that found the arena full.", FIELD(alloc_fulls) },
+        "Allocs that found the arena full.", FIELD(alloc_fulls), WHOLE },
     { "weir_releases", "_total", "counter", NULL, "Blocks that came home.",
-        FIELD(releases) },
+        FIELD(releases), WHOLE },
     { "weir_freezes", "_total", "counter", NULL,
-        "Freezes and splits that made a slice.", FIELD(freezes) },
+        "Freezes and splits that made a slice.", FIELD(freezes), WHOLE },
     { "weir_frozen_bytes", "_total", "counter", "bytes",
-        "Bytes in the slices they made.", FIELD(bytes_frozen) },
+        "Bytes in the slices they made.", FIELD(bytes_frozen), WHOLE },
     { "weir_copied_bytes", "_total", "counter", "bytes",
         "Bytes that spilling, copying out and linearizing moved.",
-        FIELD(bytes_copied) },
+        FIELD(bytes_copied), WHOLE },
     { "weir_spill_grows", "_total", "counter", NULL,
-        "Bufs that outgrew their block.", FIELD(spill_grows) },
+        "Bufs that outgrew their block.", FIELD(spill_grows), WHOLE },
     { "weir_spill_fulls", "_total", "counter", NULL,
-        "Allocs that took heap memory.", FIELD(spill_fulls) },
+        "Allocs that took heap memory.", FIELD(spill_fulls), WHOLE },
     { "weir_waits", "_total", "counter", NULL, "Waiters that were queued.",
-        FIELD(waits) },
+        FIELD(waits), WHOLE },
     { "weir_grants", "_total", "counter", NULL,
-        "Blocks handed to queued waiters.", FIELD(grants) },
+        "Blocks handed to queued waiters.", FIELD(grants), WHOLE },
     { "weir_cancels", "_total", "counter", NULL, "Waits taken back.",
-        FIELD(cancels) },
+        FIELD(cancels), WHOLE },
     { "weir_sweeps", "_total", "counter", NULL,
-        "Times that all blocks kept at hand were taken back.", FIELD(sweeps) },
+        "Times that all blocks kept at hand were taken back.", FIELD(sweeps),
+        WHOLE },
+    { "weir_block_size_max_bytes", "", "gauge", "bytes",
+        "Bytes the largest block holds.", FIELD(block_size_max), WHOLE },
+    { "weir_free_bytes", "", "gauge", "bytes",
+        "Bytes neither out nor kept at hand.", FIELD(bytes_free), WHOLE },
+    { "weir_largest_free_bytes", "", "gauge", "bytes",
+        "Bytes of the largest free block.", FIELD(largest_free), WHOLE },
+    { "weir_splits", "_total", "counter", NULL, "Blocks split into two halves.",
+        FIELD(splits), WHOLE },
+    { "weir_coalesces", "_total", "counter", NULL,
+        "Halves merged into one block.", FIELD(coalesces), WHOLE },
+    { "weir_trims", "_total", "counter", NULL,
+        "Blocks that gave back their tail.", FIELD(trims), WHOLE },
+    { "weir_trimmed_bytes", "_total", "counter", "bytes",
+        "Bytes in the tails given back.", FIELD(bytes_trimmed), WHOLE },
+    { "weir_asked_bytes", "_total", "counter", "bytes",
+        "Bytes that allocs asked for.", FIELD(bytes_asked), WHOLE },
+    { "weir_got_bytes", "_total", "counter", "bytes",
+        "Bytes in the blocks that they got.", FIELD(bytes_got), WHOLE },
+    { "weir_waste_ratio", "", "gauge", "ratio",
+        "Share of the bytes got that was not asked for.", FIELD(waste_permille),
+        PERMILLE },
+    { "weir_fragmentation_ratio", "", "gauge", "ratio",
+        "Share of the free bytes outside the largest free block.",
+        FIELD(fragmentation_permille), PERMILLE },
+    { "weir_free_blocks", "", "gauge", NULL,
+        "Free blocks of each size, where sizes differ.", FIELD(free_blocks),
+        BY_SIZE },
 };
 
 static void
@@ -200,9 +243,10 @@ put_head(struct writer *writer, const struct family *family)
     }
 }
 
+/* What stands in front of a number; `block_size` is a label unless it is 0. */
 static void
-put_sample(struct writer *writer, const struct family *family,
-    const struct snapshots *snapshots, size_t index)
+put_series(struct writer *writer, const struct family *family,
+    const struct snapshots *snapshots, size_t index, uint64_t block_size)
 {
     put(writer, family->name);
     put(writer, family->suffix);
@@ -212,8 +256,56 @@ put_sample(struct writer *writer, const struct family *family,
         put(writer, "\",place=\"");
         put_number(writer, index);
     }
+    if (block_size != 0) {
+        put(writer, "\",block_size=\"");
+        put_number(writer, block_size);
+    }
     put(writer, "\"} ");
-    put_number(writer, number_at(snapshots, index, family->offset));
+}
+
+/* A number of each size of blocks; of an arena that has one size, nothing. */
+static void
+put_sizes(struct writer *writer, const struct family *family,
+    const struct snapshots *snapshots, size_t index)
+{
+    uint64_t least = number_at(snapshots, index, FIELD(block_size));
+    uint64_t most = number_at(snapshots, index, FIELD(block_size_max));
+    if (most <= least)
+        return;
+    for (uint32_t i = 0; i < WEIR_ORDERS && least << i <= most; i++) {
+        put_series(writer, family, snapshots, index, least << i);
+        put_number(writer,
+            number_at(snapshots, index, family->offset + i * sizeof(uint64_t)));
+        put(writer, "\n");
+    }
+}
+
+static void
+put_permille(struct writer *writer, uint64_t number)
+{
+    char digits[32];
+    (void)snprintf(digits, sizeof digits, "%" PRIu64 ".%03" PRIu64,
+        number / 1000, number % 1000);
+    put(writer, digits);
+}
+
+static void
+put_sample(struct writer *writer, const struct family *family,
+    const struct snapshots *snapshots, size_t index)
+{
+    uint64_t number = number_at(snapshots, index, family->offset);
+    switch (family->shape) {
+    case BY_SIZE:
+        put_sizes(writer, family, snapshots, index);
+        return;
+    case WHOLE:
+        put_series(writer, family, snapshots, index, 0);
+        put_number(writer, number);
+        break;
+    case PERMILLE:
+        put_series(writer, family, snapshots, index, 0);
+        put_permille(writer, number);
+    }
     put(writer, "\n");
 }
 

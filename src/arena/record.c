@@ -35,7 +35,8 @@
  *   find the record; on another one a call and the table. Plain stores to count.
  *   The first call of a thread on an arena takes the mutex and memory, and the first
  *   at all what the heap keeps for a thread (core/heap_record.c). A sum walks the
- *   records. 256 bytes for each thread and arena.
+ *   records. 256 bytes for each thread and arena; of a buddy also a line and up to 256
+ *   bytes for each shelf (shelves.c).
  *
  * Limits
  *   A thread whose destructors run, or that has no memory for a record, works
@@ -55,7 +56,7 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(struct wr_record) <= 256, "Costs");
+_Static_assert(sizeof(struct wr_record) <= 256, "Costs, and SHELVES_AT");
 
 /* The recent record of a thread that has none; never written. */
 static struct wr_record none = { .cache = WR_CACHE_EMPTY };
@@ -66,7 +67,10 @@ static WR_TLS struct wr_record **table;
 static WR_TLS uint32_t table_size;
 static WR_TLS bool ended;
 
-enum { TABLE_SIZE_MIN = 8 };
+enum {
+    TABLE_SIZE_MIN = 8,
+    SHELVES_AT = 256 /* bytes behind the start of a buddy's record */
+};
 
 static void
 link_record(struct weir_arena *arena, struct wr_record *record)
@@ -97,6 +101,10 @@ wr_record_retire(struct weir_arena *arena, struct wr_record *record)
     for (unsigned i = 0; i < WR_COUNTERS; i++)
         arena->retired[i] += wr_load_relaxed(
             &record->counts[i]); /* its thread is here, or gone */
+    for (unsigned i = 0; i < WR_BUDDY_COUNTERS; i++)
+        if (arena->layout == WEIR_BUDDY)
+            arena->retired_buddy[i] +=
+                wr_shelves_counted(record->shelves, (enum wr_buddy_counter)i);
     unlink_record(arena, record);
 }
 
@@ -172,23 +180,45 @@ grow_table(uint32_t id)
     return true;
 }
 
-/* Makes `record` the calling thread's for `arena`. Threads begin to search in
-   different cache lines of the bitmap. */
+/* Where a thread begins to search: in different cache lines of the bitmap. */
+static void
+place_hint(
+    const struct weir_arena *arena, struct wr_record *record, uint32_t ordinal)
+{
+    enum { WORDS_IN_LINE = WR_LINE_SIZE / sizeof(uint64_t) };
+    switch (arena->layout) {
+    case WEIR_FIXED:
+        record->hint.home =
+            ordinal * WORDS_IN_LINE % arena->fixed.map.word_count;
+        record->hint.word = record->hint.home;
+        break;
+    case WEIR_BUDDY:
+        record->shelves =
+            (struct wr_shelves *)(void *)((char *)record + SHELVES_AT);
+        wr_shelves_init(arena, ordinal, record->shelves);
+    }
+}
+
+/* Makes `record` the calling thread's for `arena`. */
 static void
 attach(struct weir_arena *arena, struct wr_record *record)
 {
-    enum { WORDS_IN_LINE = WR_LINE_SIZE / sizeof(uint64_t) };
     memset(record, 0, sizeof(*record));
     wr_cache_init(&record->cache);
     record->serial = arena->serial;
 
     wr_mutex_lock(&arena->mutex);
-    uint32_t ordinal = arena->record_ordinal++;
-    record->hint.home = ordinal * WORDS_IN_LINE % arena->fixed.map.word_count;
-    record->hint.word = record->hint.home;
+    place_hint(arena, record, arena->record_ordinal++);
     link_record(arena, record);
     wr_caches_turn_on(arena, record);
     wr_mutex_unlock(&arena->mutex);
+}
+
+size_t
+wr_record_size(const struct weir_arena *arena)
+{
+    return arena->layout == WEIR_FIXED ? sizeof(struct wr_record)
+                                       : SHELVES_AT + wr_shelves_size(arena);
 }
 
 static struct wr_record *
@@ -196,13 +226,15 @@ make_record(struct weir_arena *arena)
 {
     if (ended || (arena->id >= table_size && !grow_table(arena->id)))
         return NULL;
-    struct wr_record *record = table[arena->id];
-    if (record == NULL)
-        record = wr_memory_alloc(sizeof(*record));
+    struct wr_record *record = wr_memory_alloc(wr_record_size(arena));
     if (record == NULL)
         return NULL;
+    struct wr_record *old = table[arena->id]; /* of a dead arena, in no list */
+    if (wr_recent.record == old)
+        wr_recent = (struct wr_recent){ .record = &none };
+    wr_memory_release(old, "a thread's record");
     table[arena->id] = record;
-    attach(arena, record); /* one of a dead arena is in no list any more */
+    attach(arena, record);
     return record;
 }
 
@@ -233,8 +265,14 @@ wr_record_of(struct weir_arena *arena)
     if (record == NULL)
         record = make_record(arena);
     if (record != NULL)
-        wr_recent = (struct wr_recent){ arena, record, arena->owner,
-            wr_arena_slot_count(arena) };
+        wr_recent = (struct wr_recent){ .arena = arena,
+            .record = record,
+            .owner = arena->owner,
+            .slot_count = arena->fixed.map.slot_count };
+    if (record != NULL && arena->layout == WEIR_BUDDY) {
+        wr_recent.shelves = record->shelves->of_order;
+        wr_recent.shelf_count = record->shelves->count;
+    }
     return record;
 }
 
@@ -247,5 +285,19 @@ wr_record_sum(const struct weir_arena *arena, enum wr_counter counter)
     const struct wr_record *record = arena->records;
     for (; record != NULL; record = record->next)
         sum += wr_load_acquire(&record->counts[counter]); /* [counted] */
+    return sum;
+}
+
+uint64_t
+wr_record_sum_buddy(
+    const struct weir_arena *arena, enum wr_buddy_counter counter)
+{
+    if (arena->layout != WEIR_BUDDY)
+        return 0;
+    uint64_t sum = arena->retired_buddy[counter] +
+                   wr_shelves_counted(&arena->shared_shelves, counter);
+    const struct wr_record *record = arena->records;
+    for (; record != NULL; record = record->next)
+        sum += wr_shelves_counted(record->shelves, counter);
     return sum;
 }

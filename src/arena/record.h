@@ -2,6 +2,7 @@
 #ifndef WR_RECORD_H
 #define WR_RECORD_H
 
+#include "arena/shelves.h"
 #include "base/atomic.h"
 #include "base/bitmap.h"
 #include "core/thread_cache.h"
@@ -37,7 +38,10 @@ enum wr_counter {
 struct wr_record {
     struct wr_thread_cache cache;
     _Atomic uint64_t counts[WR_COUNTERS];
-    struct wr_bitmap_hint hint;
+    union {
+        struct wr_bitmap_hint hint; /* of a fixed arena */
+        struct wr_shelves *shelves; /* of a buddy; they lie behind the record */
+    };
     uint64_t serial; /* of the arena it is for */
     struct wr_record *next;
     struct wr_record *previous;
@@ -55,8 +59,10 @@ struct wr_record {
 struct wr_recent {
     struct weir_arena *arena;
     struct wr_record *record;
-    uint64_t owner; /* of slot 0 */
-    uint64_t slot_count;
+    uint64_t owner;           /* of slot 0 */
+    uint64_t slot_count;      /* of a fixed arena */
+    struct wr_shelf *shelves; /* of a buddy, by order */
+    uint32_t shelf_count;
 };
 extern WR_TLS struct wr_recent wr_recent;
 
@@ -69,6 +75,9 @@ struct wr_record *wr_record_of(struct weir_arena *arena);
 
 /* The same if there is one, and NULL if not. The arena's mutex is held. */
 struct wr_record *wr_record_seen(const struct weir_arena *arena);
+
+/* How many bytes a record of the arena takes. */
+size_t wr_record_size(const struct weir_arena *arena);
 
 /* How many blocks of the heap the calling thread's records and their table are.
    For tests. */
@@ -87,7 +96,18 @@ wr_record_count(struct wr_record *record, enum wr_counter counter, uint64_t n)
     wr_store_release(&record->counts[counter], seen + n);      /* [counted] */
 }
 
+/* The same for what only records of buddy arenas count. */
+static inline void
+wr_record_count_buddy(
+    struct wr_record *record, enum wr_buddy_counter counter, uint64_t n)
+{
+    _Atomic uint64_t *count = &record->shelves->counts[counter];
+    wr_store_relaxed(count, wr_load_relaxed(count) + n); /* we own it */
+}
+
 /* The sum of one count over all threads. The arena's mutex is held. */
 uint64_t wr_record_sum(const struct weir_arena *arena, enum wr_counter counter);
+uint64_t wr_record_sum_buddy(
+    const struct weir_arena *arena, enum wr_buddy_counter counter);
 
 #endif

@@ -27,8 +27,10 @@
  *   1. WR_WAITING is set if and only if the queue is not empty, outside the
  *      mutex.
  *   2. A queued waiter is in one list and has state QUEUED.
- *   3. While the queue is not empty, a slot whose release has returned is not
- *      free, unless somebody holds the mutex and is about to serve.
+ *   3. While the queue is not empty, no block that the first one asked for is free
+ *      whose release has returned, unless somebody holds the mutex and is about to
+ *      serve. So who takes the first one out serves those behind it, who may ask for
+ *      less.
  *
  * Edges
  *   [sleep]  weir_arena_wait, seq  ->  wr_arena_look_around, seq
@@ -93,7 +95,7 @@ wr_waiters_serve(struct weir_arena *arena)
 {
     struct weir_waiter *waiter;
     while ((waiter = arena->first_waiter) != NULL &&
-           wr_arena_take_locked(arena, &waiter->buf)) {
+           wr_arena_take_locked(arena, waiter->size, &waiter->buf)) {
         dequeue(arena, waiter);
         wr_record_count(&arena->shared, WR_GRANTS, 1);
         wr_bell_tell(waiter, WEIR_OK);
@@ -129,7 +131,7 @@ wait_in_line(struct weir_arena *arena, struct weir_waiter *waiter)
     uint32_t state = wr_or_seq(&arena->state, WR_WAITING); /* [sleep] */
     bool first = (state & WR_WAITING) == 0;
     enqueue(arena, waiter);
-    if (first && wr_arena_take_locked(arena, &waiter->buf)) {
+    if (first && wr_arena_take_locked(arena, waiter->size, &waiter->buf)) {
         dequeue(arena, waiter);
         wr_waiter_set_state(waiter, WR_WAITER_IDLE);
         return WEIR_OK;
@@ -171,8 +173,11 @@ take_out(struct weir_arena *arena, struct weir_waiter *waiter)
     if (was == WR_WAITER_TOLD)
         return wr_bell_untell(waiter);
     if (was == WR_WAITER_QUEUED) {
+        bool was_first = arena->first_waiter == waiter;
         dequeue(arena, waiter);
         wr_waiter_set_state(waiter, WR_WAITER_IDLE);
+        if (was_first)
+            wr_waiters_serve(arena); /* invariant 3 */
     }
     return was;
 }

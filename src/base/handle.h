@@ -7,12 +7,19 @@
  *
  *     owner   63        48 47   32 31           0
  *             [   arena   |   0   |     slot     ]     kind BLOCK
+ *             [   arena   | order |     leaf     ]     kind BUDDY
  *             [ pointer to the control block     ]     kinds SPILLED, FOREIGN
  *
  * Length and kind of the empty handle are 0, so that a zeroed one is empty.
  * The upper half of `word` equals one constant if and only if the handle is an
  * arena block's and has its whole weight; so one comparison finds the common
  * case of a release.
+ *
+ *     count   63    58 57                       0
+ *             [ order |    weight that is out    ]     of a block; 0: free
+ *
+ * The order is that of a buddy's block, else 0. So a handle of a block that was cut
+ * anew finds a count it cannot be of.
  */
 #ifndef WR_HANDLE_H
 #define WR_HANDLE_H
@@ -22,20 +29,22 @@
 
 enum wr_kind {
     WR_EMPTY = 0,
-    WR_BLOCK,   /* a block of an arena */
+    WR_BLOCK,   /* a block of a fixed arena */
     WR_SPILLED, /* heap memory that counts as a block of an arena */
     WR_FOREIGN, /* somebody else's memory, with a release function */
-    WR_STATIC   /* memory that is always there */
+    WR_STATIC,  /* memory that is always there */
+    WR_BUDDY    /* a block of a buddy arena */
 };
 
 /* The weight of all handles of one block together. */
 #define WR_WEIGHT_WHOLE (UINT32_C(1) << 27)
 
-enum { WR_KIND_SHIFT = 32, WR_WEIGHT_SHIFT = 36 };
+enum { WR_KIND_SHIFT = 32, WR_WEIGHT_SHIFT = 36, WR_ORDER_SHIFT = 58 };
 
 /* The upper half of the word of a handle that has the whole weight of an arena's
    block. */
 #define WR_WHOLE_BLOCK (WR_WEIGHT_WHOLE << 4 | WR_BLOCK)
+#define WR_WHOLE_BUDDY (WR_WEIGHT_WHOLE << 4 | WR_BUDDY)
 
 static inline uint64_t
 wr_word_pack(uint32_t weight, enum wr_kind kind, uint32_t len)
@@ -63,7 +72,20 @@ wr_word_is_whole_block(uint64_t word)
     return (uint32_t)(word >> WR_KIND_SHIFT) == WR_WHOLE_BLOCK;
 }
 
-/* The same for a handle of at least one byte. */
+static inline bool
+wr_word_is_whole_buddy(uint64_t word)
+{
+    return (uint32_t)(word >> WR_KIND_SHIFT) == WR_WHOLE_BUDDY;
+}
+
+/* A block of an arena, whatever its layout. */
+static inline bool
+wr_word_is_block(uint64_t word)
+{
+    return wr_word_kind(word) == WR_BLOCK || wr_word_kind(word) == WR_BUDDY;
+}
+
+/* The same as wr_word_is_whole_block, for a handle of at least one byte. */
 static inline bool
 wr_word_is_whole_bytes(uint64_t word)
 {
@@ -106,6 +128,39 @@ static inline uint32_t
 wr_owner_slot(uint64_t owner)
 {
     return (uint32_t)owner;
+}
+
+static inline uint32_t
+wr_owner_order(uint64_t owner)
+{
+    return owner >> 32 & UINT16_MAX;
+}
+
+static inline uint64_t
+wr_owner_with_order(uint64_t owner, uint32_t order)
+{
+    return (owner & ~((uint64_t)UINT16_MAX << 32)) | (uint64_t)order << 32;
+}
+
+/* What a count has besides the weight, of a block of this order. */
+static inline uint64_t
+wr_order_tag(uint32_t order)
+{
+    return (uint64_t)order << WR_ORDER_SHIFT;
+}
+
+static inline uint32_t
+wr_count_order(uint64_t count)
+{
+    return (uint32_t)(count >> WR_ORDER_SHIFT);
+}
+
+/* The same for the block of a handle. */
+static inline uint64_t
+wr_handle_tag(uint64_t word, uint64_t owner)
+{
+    return wr_word_kind(word) == WR_BUDDY ? wr_order_tag(wr_owner_order(owner))
+                                          : 0;
 }
 
 #endif

@@ -36,11 +36,11 @@ weir_buf_overrun(const struct weir_buf *buf, size_t n)
 {
     (void)n;
     static const char what[] = "committed more than there was room for";
-    enum wr_kind kind = wr_word_kind(buf->word);
-    if (kind == WR_EMPTY)
+    if (wr_word_kind(buf->word) == WR_EMPTY)
         wr_fail(what, NULL, WR_NO_BLOCK);
-    int64_t block =
-        kind == WR_BLOCK ? (int64_t)wr_owner_slot(buf->owner) : WR_NO_BLOCK;
+    int64_t block = wr_word_is_block(buf->word)
+                        ? (int64_t)wr_owner_slot(buf->owner)
+                        : WR_NO_BLOCK;
     wr_fail(what, wr_arena_of(buf->word, buf->owner)->name, block);
 }
 
@@ -134,6 +134,9 @@ wr_buf_freeze_rarely(struct weir_buf *buf, struct weir_slice *slice)
     }
     wr_arena_count_freeze(buf->word, buf->owner);
     wr_buf_to_slice(buf, slice);
+    if (wr_word_kind(slice->word) == WR_BUDDY &&
+        (wr_arena_of(slice->word, slice->owner)->flags & WEIR_TRIM) != 0)
+        (void)weir_slice_trim(slice);
 }
 
 void

@@ -257,8 +257,8 @@ count_copies(const struct weir_chain *chain, size_t from, size_t len)
     struct part part;
     while (next_part(chain, &walk, &part)) {
         const struct weir_slice *slice = part.slice;
-        enum wr_kind kind = wr_word_kind(slice->word);
-        if (kind == WR_BLOCK || kind == WR_SPILLED)
+        if (wr_word_is_block(slice->word) ||
+            wr_word_kind(slice->word) == WR_SPILLED)
             wr_arena_count(wr_arena_of(slice->word, slice->owner),
                 WR_BYTES_COPIED, part.len);
     }

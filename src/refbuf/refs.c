@@ -23,7 +23,8 @@
  * Invariants
  *   1. The weights of a block's handles add up to its count, and no handle but
  *      that of static memory has weight 0.
- *   2. The count of a free block is 0.
+ *   2. The count of a free block is 0. That of a buddy's block that is out bears the
+ *      block's order as well, and a handle of another order is told.
  *   3. A handle with the weight WHOLE may still not be the only one, since
  *      cloning a shared source does not change it; then the count is greater.
  *
@@ -111,13 +112,14 @@ bool
 wr_refs_is_sole(uint64_t word, uint64_t owner)
 {
     uint64_t count = wr_load_acquire(count_of(word, owner)); /* [last] */
-    return count == wr_word_weight(word);
+    return count == (wr_word_weight(word) | wr_handle_tag(word, owner));
 }
 
 uint64_t
 wr_refs_make_whole(uint64_t word, uint64_t owner)
 {
-    wr_store_relaxed(count_of(word, owner), WR_WEIGHT_WHOLE); /* we are alone */
+    wr_store_relaxed(count_of(word, owner),
+        WR_WEIGHT_WHOLE | wr_handle_tag(word, owner)); /* we are alone */
     return wr_word_with_weight(word, WR_WEIGHT_WHOLE);
 }
 
@@ -141,25 +143,27 @@ is_last_perhaps(uint32_t weight)
     return weight >= WR_WEIGHT_WHOLE / 2 || weight == left;
 }
 
+/* `tag` is what the count has of the block's order. */
 static enum given
-give_weight(_Atomic uint64_t *count, uint32_t weight)
+give_weight(_Atomic uint64_t *count, uint32_t weight, uint64_t tag)
 {
     uint64_t out = 0;
     if (weight == 0)
         return TOO_MUCH; /* invariant 1: no handle of ours */
     if (is_last_perhaps(weight))
         out = wr_load_acquire(count); /* [last] */
-    if (out == weight) {
-        wr_store_relaxed(count, 0); /* invariant 2; we are alone */
-        return LAST;
+    if (out != (weight | tag)) {
+        out = wr_sub_acq_rel(count, weight); /* [last] */
+        if (out == 0)
+            return FREE;
+        if (wr_count_order(out ^ tag) != 0 || (out ^ tag) < weight)
+            return TOO_MUCH;
+        left = (out ^ tag) - weight;
+        if (left != 0)
+            return NOT_LAST;
     }
-    out = wr_sub_acq_rel(count, weight); /* [last] */
-    left = out - weight;
-    if (out > weight)
-        return NOT_LAST;
-    if (out == weight)
-        return LAST;
-    return out == 0 ? FREE : TOO_MUCH;
+    wr_store_relaxed(count, 0); /* invariant 2; we are alone */
+    return LAST;
 }
 
 static const char too_often[] = "released once too often";
@@ -168,7 +172,7 @@ static void
 drop_spilled(uint64_t word, uint64_t owner)
 {
     struct weir_arena *arena = wr_arena_of(word, owner);
-    switch (give_weight(count_of(word, owner), wr_word_weight(word))) {
+    switch (give_weight(count_of(word, owner), wr_word_weight(word), 0)) {
     case NOT_LAST:
         break;
     case LAST:
@@ -197,7 +201,7 @@ static void
 drop_foreign(uint64_t word, uint64_t owner)
 {
     struct wr_foreign *foreign = foreign_at(owner);
-    switch (give_weight(&foreign->refs, wr_word_weight(word))) {
+    switch (give_weight(&foreign->refs, wr_word_weight(word), 0)) {
     case NOT_LAST:
         break;
     case LAST:
@@ -215,18 +219,21 @@ drop_block(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     struct weir_arena *arena = wr_directory_at(wr_owner_arena(owner));
     uint32_t slot = wr_owner_slot(owner);
-    if (slot >= wr_arena_slot_count(arena) || (arena->owner | slot) != owner)
+    if (!wr_arena_has_block(arena, word, owner))
         wr_arena_fail(arena, slot, "released, but the arena has no such block");
-    enum given given =
-        give_weight(wr_arena_refs_at(arena, slot), wr_word_weight(word));
+    enum given given = give_weight(wr_arena_refs_at(arena, slot),
+        wr_word_weight(word), wr_handle_tag(word, owner));
     if (given == NOT_LAST)
         return;
     if (given == FREE)
         wr_arena_fail(arena, slot, "released twice");
     if (given == TOO_MUCH)
         wr_arena_fail(arena, slot, too_often);
-    if (!wr_door_give(owner, data, 0))
-        wr_arena_give_rarely(arena, slot, data);
+    bool is_home = wr_word_kind(word) == WR_BLOCK
+                       ? wr_door_give(owner, data, 0)
+                       : wr_buddy_door_give(owner, data, 0);
+    if (!is_home)
+        wr_arena_give_rarely(arena, owner, data);
 }
 
 /* Not inlined, so that its caller saves no registers for it. */
@@ -244,6 +251,7 @@ drop_other(uint64_t word, uint64_t owner)
         drop_foreign(word, owner);
         break;
     case WR_BLOCK:
+    case WR_BUDDY:
     default:
         wr_fail("a handle of no kind was released", NULL, WR_NO_BLOCK);
     }
@@ -254,8 +262,16 @@ wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data)
 {
     if (wr_word_is_whole_block(word) && wr_arena_give_below(owner, data))
         return;
-    if (wr_word_kind(word) != WR_BLOCK)
+    if (!wr_word_is_block(word))
         drop_other(word, owner);
     else
         drop_block(word, owner, data);
+}
+
+void
+wr_refs_drop_buddy(uint64_t word, uint64_t owner, const uint8_t *data)
+{
+    if (!wr_buddy_door_give(
+            owner, data, WR_WEIGHT_WHOLE | wr_order_tag(wr_owner_order(owner))))
+        wr_refs_drop_counted(word, owner, data);
 }

@@ -42,13 +42,20 @@ uint64_t wr_refs_add(uint64_t word, uint64_t owner);
    on top of the thread's cache. */
 void wr_refs_drop_counted(uint64_t word, uint64_t owner, const uint8_t *data);
 
+/* Drop, for a handle that has the whole weight of a buddy's block. */
+void wr_refs_drop_buddy(uint64_t word, uint64_t owner, const uint8_t *data);
+
 /* Gives the weight of a handle back; whoever gives the last sends the memory
    home. `data` is the handle's, to check it. */
 static inline void
 wr_refs_drop(uint64_t word, uint64_t owner, const uint8_t *data)
 {
-    if (!wr_word_is_whole_block(word) ||
-        !wr_door_give(owner, data, WR_WEIGHT_WHOLE))
+    if (wr_word_is_whole_block(word) &&
+        wr_door_give(owner, data, WR_WEIGHT_WHOLE))
+        return;
+    if (wr_word_is_whole_buddy(word))
+        wr_refs_drop_buddy(word, owner, data);
+    else
         wr_refs_drop_counted(word, owner, data);
 }
 

@@ -136,6 +136,15 @@ weir_slice_release(struct weir_slice *slice)
     wr_refs_drop(word, owner, data);
 }
 
+size_t
+weir_slice_trim(struct weir_slice *slice)
+{
+    if (!wr_word_is_whole_buddy(slice->word) ||
+        !wr_refs_is_sole(slice->word, slice->owner))
+        return 0;
+    return wr_arena_trim(&slice->owner, slice->data, wr_word_len(slice->word));
+}
+
 bool
 weir_slice_is_sole(const struct weir_slice *slice)
 {

@@ -245,12 +245,12 @@ Test(arena, more_memory_than_there_is_is_refused_by_the_system)
 
 Test(arena, what_is_not_known_is_unsupported)
 {
-    expect_refused(&(struct weir_arena_config){ .layout = (enum weir_layout)1 },
+    expect_refused(&(struct weir_arena_config){ .layout = (enum weir_layout)2 },
         WEIR_UNSUPPORTED);
     expect_refused(&(struct weir_arena_config){ .pages = (enum weir_pages)(
                                                     WEIR_PAGES_HUGE + 1) },
         WEIR_UNSUPPORTED);
-    expect_refused(&(struct weir_arena_config){ .flags = WEIR_NO_CACHE << 1 },
+    expect_refused(&(struct weir_arena_config){ .flags = WEIR_TRIM << 1 },
         WEIR_UNSUPPORTED);
     expect_refused(
         &(struct weir_arena_config){ .flags = 1u << 31 }, WEIR_UNSUPPORTED);

@@ -480,11 +480,11 @@ Test(doors, who_searches_and_finds_leaves_the_state_as_it_was)
     struct weir_buf buf;
     wr_mutex_lock(&arena->mutex);
 
-    bool taken = wr_arena_take_locked(arena, &buf);
+    bool taken = wr_arena_take_locked(arena, 0, &buf);
 
     cr_assert(taken);
     cr_assert(zero(u32, wr_load_relaxed(&arena->state)));
-    cr_assert(not(wr_arena_take_locked(arena, &buf)));
+    cr_assert(not(wr_arena_take_locked(arena, 0, &buf)));
     cr_assert(eq(u32, wr_load_relaxed(&arena->state), WR_DRY));
     wr_mutex_unlock(&arena->mutex);
     cr_assert(eq(u32, wr_owner_slot(buf.owner), 77));
@@ -500,7 +500,7 @@ Test(doors, who_finds_a_block_under_the_mutex_does_not_sweep)
     struct weir_buf buf;
     wr_mutex_lock(&arena->mutex);
 
-    bool taken = wr_arena_take_locked(arena, &buf);
+    bool taken = wr_arena_take_locked(arena, 0, &buf);
 
     wr_mutex_unlock(&arena->mutex);
     cr_assert(taken);
@@ -520,7 +520,7 @@ Test(doors, who_finds_it_dry_under_the_mutex_does_not_search)
     set_free(arena, 77);
     wr_mutex_lock(&arena->mutex);
 
-    bool taken = wr_arena_take_locked(arena, &buf);
+    bool taken = wr_arena_take_locked(arena, 0, &buf);
 
     wr_mutex_unlock(&arena->mutex);
     cr_assert(not(taken));

@@ -23,7 +23,10 @@ Test(stats, a_fresh_arena_has_done_nothing)
         .block_count = 10,
         .bytes_total = 1280,
         .meta_bytes = stats.meta_bytes,
-        .caching = WEIR_CACHING_TINY };
+        .caching = WEIR_CACHING_TINY,
+        .block_size_max = 128,
+        .bytes_free = 1280,
+        .largest_free = 128 };
     memcpy(nothing.name, stats.name, sizeof nothing.name);
     cr_assert(zero(int, memcmp(&stats, &nothing, sizeof stats)));
     close_whole(&arena);

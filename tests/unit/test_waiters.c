@@ -273,7 +273,7 @@ Test(waiters, a_later_wait_does_not_overtake_an_earlier_one)
 
     invite(&guests[1], 'b', &bell);
     expect_wait(arena, &guests[1], WEIR_PENDING);
-    wr_arena_attend(arena);
+    wr_arena_attend(arena, wr_arena_end_search(arena));
     weir_buf_drop(&held[1]);
 
     cr_assert(eq(sz, weir_bell_drain(&bell, 0), 2));

@@ -193,7 +193,7 @@ borrow_exactly(void)
     struct weir_buf buf;
     sim_tokens_take(&tokens);
     wr_mutex_lock(&arena->mutex);
-    bool taken = wr_arena_take_locked(arena, &buf);
+    bool taken = wr_arena_take_locked(arena, 0, &buf);
     wr_mutex_unlock(&arena->mutex);
     sim_expect(taken);
     world_drop(&buf);

@@ -9,6 +9,10 @@
 extern const struct sim_case litmus_cases[];  /* the simulator itself */
 extern const struct sim_case barrier_cases[]; /* publish, observe, fence */
 extern const struct sim_case bitmap_cases[];
+extern const struct sim_case buddy_cases[];
+extern const struct sim_case buddy_full_cases[];      /* and the end */
+extern const struct sim_case buddy_arena_cases[];     /* shelves, and full */
+extern const struct sim_case buddy_arena_end_cases[]; /* and waiters */
 extern const struct sim_case sweep_cases[]; /* a thread's cache alone */
 extern const struct sim_case full_cases[];
 extern const struct sim_case cache_cases[]; /* caches in the library */

@@ -72,8 +72,7 @@ static bool seen;
 struct explore_place *
 explore_place(const volatile void *object)
 {
-    unsigned at =
-        (unsigned)((uintptr_t)object / sizeof(uint32_t)) * 2654435761u;
+    unsigned at = (unsigned)(uintptr_t)object * 2654435761u;
     for (at = at >> 16 & (PLACES - 1);; at = (at + 1) & (PLACES - 1)) {
         struct explore_place *place = &places[at];
         if (place->object == (uintptr_t)object)

@@ -31,7 +31,8 @@
 enum { WALK_RUNS = 200000, RANDOM_RUNS = 100000 };
 
 static const struct sim_case *const lists[] = { litmus_cases, barrier_cases,
-    bitmap_cases, sweep_cases, full_cases, cache_cases, refs_cases,
+    bitmap_cases, buddy_cases, buddy_full_cases, buddy_arena_cases,
+    buddy_arena_end_cases, sweep_cases, full_cases, cache_cases, refs_cases,
     waiter_cases, end_cases, record_cases, heap_cases, heap_life_cases };
 
 struct options {
@@ -98,7 +99,9 @@ check_case(const struct sim_case *original, const struct options *options)
     print_result(model, "walk", &result, good);
     if (!good || model->verdict != SIM_HOLDS || options->random == 0)
         return good;
-    search = (struct explore_search){ .runs_max = options->random,
+    bool is_few = model->random != 0 && options->random == RANDOM_RUNS;
+    search = (struct explore_search){ .runs_max = is_few ? model->random
+                                                         : options->random,
         .seed = options->seed };
     explore(model, &search, &result);
     good = explore_is_expected(model, &result);

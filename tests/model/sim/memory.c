@@ -135,17 +135,29 @@ name_of(const struct location *location)
 static uint64_t
 fetch(const volatile void *object, size_t size)
 {
-    return size == sizeof(uint64_t) ? *(const volatile uint64_t *)object
-                                    : *(const volatile uint32_t *)object;
+    switch (size) {
+    case sizeof(uint64_t):
+        return *(const volatile uint64_t *)object;
+    case sizeof(uint32_t):
+        return *(const volatile uint32_t *)object;
+    default:
+        return *(const volatile uint8_t *)object;
+    }
 }
 
 static void
 put(volatile void *object, size_t size, uint64_t value)
 {
-    if (size == sizeof(uint64_t))
+    switch (size) {
+    case sizeof(uint64_t):
         *(volatile uint64_t *)object = value;
-    else
+        break;
+    case sizeof(uint32_t):
         *(volatile uint32_t *)object = (uint32_t)value;
+        break;
+    default:
+        *(volatile uint8_t *)object = (uint8_t)value;
+    }
 }
 
 static struct message *
@@ -177,6 +189,14 @@ widen_views(void)
     view_used += VIEW_STEP;
 }
 
+/* Bytes of an octet are one place: who loads them as one word does so at once. */
+static struct explore_place *
+place_of(const volatile void *object, size_t size)
+{
+    size_t beside = size == 1 ? (uintptr_t)object % sizeof(uint64_t) : 0;
+    return explore_place((const volatile char *)object - beside);
+}
+
 static struct location *
 add(const volatile void *object, size_t size)
 {
@@ -189,7 +209,7 @@ add(const volatile void *object, size_t size)
     *location = (struct location){
         .object = object,
         .size = size,
-        .place = explore_place(object),
+        .place = place_of(object, size),
         .last = message_count,
         .number = (uint16_t)location_count,
     };
@@ -200,21 +220,26 @@ add(const volatile void *object, size_t size)
     return location;
 }
 
+/* The bucket that an object is in, or may be put into. */
+static struct bucket *
+bucket_of(const volatile void *object)
+{
+    unsigned at = (unsigned)(uintptr_t)object * 2654435761u;
+    for (at = at >> 16 & (BUCKETS - 1);; at = (at + 1) & (BUCKETS - 1))
+        if (buckets[at].run != explore_run ||
+            locations[buckets[at].number].object == object)
+            return &buckets[at];
+}
+
 static struct location *
 find(const volatile void *object, size_t size)
 {
-    unsigned at =
-        (unsigned)((uintptr_t)object / sizeof(uint32_t)) * 2654435761u;
-    for (at = at >> 16 & (BUCKETS - 1);; at = (at + 1) & (BUCKETS - 1)) {
-        struct bucket *bucket = &buckets[at];
-        if (bucket->run != explore_run) {
-            struct location *location = add(object, size);
-            *bucket = (struct bucket){ explore_run, location->number };
-            return location;
-        }
-        if (locations[bucket->number].object == object)
-            return &locations[bucket->number];
+    struct bucket *bucket = bucket_of(object);
+    if (bucket->run != explore_run) {
+        struct location *location = add(object, size);
+        *bucket = (struct bucket){ explore_run, location->number };
     }
+    return &locations[bucket->number];
 }
 
 /* The last message, with its value. */
@@ -276,6 +301,16 @@ memory_rewrite(unsigned number)
 
 /* ---- Accesses ---------------------------------------------------------- */
 
+/* The calling thread is there. */
+static void
+sign(struct location *location, bool writes)
+{
+    uint16_t clock = scheduler_view()->at[scheduler_self];
+    location->touched[scheduler_self] = clock;
+    if (writes)
+        location->written[scheduler_self] = clock;
+}
+
 /* The way into every access: another thread may run before it. */
 static struct location *
 enter(const volatile void *object, size_t size, bool writes)
@@ -283,10 +318,7 @@ enter(const volatile void *object, size_t size, bool writes)
     struct location *location = find(object, size);
     scheduler_point(location->place, writes);
     plain_check_atomic(object, size, writes);
-    uint16_t clock = scheduler_view()->at[scheduler_self];
-    location->touched[scheduler_self] = clock;
-    if (writes)
-        location->written[scheduler_self] = clock;
+    sign(location, writes);
     return location;
 }
 
@@ -305,10 +337,9 @@ trace(const struct sim_site *site, const struct location *location,
         (unsigned long long)written);
 }
 
-uint64_t
-sim_load(const struct sim_site *site, const volatile void *object, size_t size)
+static uint64_t
+load(const struct sim_site *site, struct location *location)
 {
-    struct location *location = enter(object, size, false);
     struct view *mine = scheduler_view();
     const struct message *message = last_of(location);
     uint16_t oldest = mine->at[location->number];
@@ -323,6 +354,33 @@ sim_load(const struct sim_site *site, const volatile void *object, size_t size)
         memory_learn(message->view);
     trace(site, location, message->value, message->value);
     return message->value;
+}
+
+uint64_t
+sim_load(const struct sim_site *site, const volatile void *object, size_t size)
+{
+    return load(site, enter(object, size, false));
+}
+
+/* Of a byte that nobody has written there is nothing to be chosen: it gets no
+   location. So a table of hints may be larger than VIEW_LOCATIONS. */
+uint64_t
+sim_load_eight(const struct sim_site *site, const volatile void *bytes)
+{
+    const volatile uint8_t *first = bytes;
+    uint64_t word = 0;
+    scheduler_point(place_of(first, 1), false);
+    plain_check_atomic(first, sizeof(word), false);
+    for (unsigned i = 0; i < sizeof(word); i++) {
+        const struct bucket *bucket = bucket_of(&first[i]);
+        uint64_t byte = first[i];
+        if (bucket->run == explore_run) {
+            sign(&locations[bucket->number], false);
+            byte = load(site, &locations[bucket->number]);
+        }
+        word |= byte << 8 * i;
+    }
+    return word;
 }
 
 /* Appends a value that the calling thread writes after `last`. */

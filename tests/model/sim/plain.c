@@ -4,7 +4,7 @@
  *
  *     pool    [ control part | blocks | books | record | . . .        ]
  *     cells   one for 4 bytes: who wrote last, and when; who read, and when;
- *             the location there, if it is also accessed atomically
+ *             the locations there, if it is also accessed atomically
  *
  * Idea
  *   All memory of a run comes from one pool and is never used twice, so whoever
@@ -45,9 +45,9 @@ enum {
 struct cell {
     uint32_t run; /* the rest holds for this run only */
     bool is_gone;
-    uint8_t location; /* 0: none */
     uint8_t writer;
-    uint16_t written; /* by the clock of the writer */
+    uint8_t locations[CELL_SIZE]; /* that begin at a byte, or before; 0: none */
+    uint16_t written;             /* by the clock of the writer */
     uint16_t read[VIEW_THREADS];
 };
 
@@ -162,6 +162,23 @@ is_later(const uint16_t clocks[VIEW_THREADS], const uint16_t *known)
     return (later[0] | later[1]) != 0;
 }
 
+static bool
+has_locations(const struct cell *cell)
+{
+    static const uint8_t none[CELL_SIZE];
+    return memcmp(cell->locations, none, sizeof none) != 0;
+}
+
+static void
+check_past(const struct cell *cell, bool only_writes)
+{
+    if (!has_locations(cell))
+        return;
+    for (unsigned i = 0; i < CELL_SIZE; i++)
+        if (cell->locations[i] != 0)
+            memory_check_past(cell->locations[i], only_writes);
+}
+
 static void
 check_readers(const struct cell *cell)
 {
@@ -180,8 +197,7 @@ read_cell(struct cell *cell)
 {
     begin_if_new(cell);
     check_writer(cell, "reads");
-    if (cell->location != 0)
-        memory_check_past(cell->location, true);
+    check_past(cell, true);
     cell->read[scheduler_self] = scheduler_view()->at[scheduler_self];
 }
 
@@ -191,10 +207,24 @@ write_cell(struct cell *cell)
     begin_if_new(cell);
     check_writer(cell, "writes");
     check_readers(cell);
-    if (cell->location != 0)
-        memory_check_past(cell->location, false);
+    check_past(cell, false);
     cell->writer = (uint8_t)scheduler_self;
     cell->written = scheduler_view()->at[scheduler_self];
+}
+
+/* Begins the locations there anew, but for one that was; returns the last one. */
+static unsigned
+rewrite_cell(const struct cell *cell, unsigned before)
+{
+    if (!has_locations(cell))
+        return 0;
+    for (unsigned i = 0; i < CELL_SIZE; i++) {
+        unsigned location = cell->locations[i];
+        if (location != 0 && location != before)
+            memory_rewrite(location);
+        before = location != 0 ? location : before;
+    }
+    return before;
 }
 
 void
@@ -217,9 +247,7 @@ sim_plain_write(volatile void *bytes, size_t size)
     unsigned location = 0;
     for (struct cell *cell = cell_at(bytes); cell <= cell_at(last); cell++) {
         write_cell(cell);
-        if (cell->location != location && cell->location != 0)
-            memory_rewrite(cell->location);
-        location = cell->location;
+        location = rewrite_cell(cell, location);
     }
 }
 
@@ -229,7 +257,7 @@ plain_check_atomic(const volatile void *object, size_t size, bool writes)
     if (!is_in_pool(object))
         return;
     struct cell *cell = cell_at(object);
-    for (size_t i = 0; i < size / CELL_SIZE; i++) {
+    for (size_t i = 0; i * CELL_SIZE < size; i++) {
         begin_if_new(&cell[i]);
         check_writer(&cell[i], "accesses atomically");
         if (writes)
@@ -243,9 +271,10 @@ plain_bind(const volatile void *object, size_t size, unsigned number)
     if (!is_in_pool(object))
         return;
     struct cell *cell = cell_at(object);
-    for (size_t i = 0; i < size / CELL_SIZE; i++) {
+    size_t byte = (uintptr_t)object % CELL_SIZE;
+    for (size_t i = 0; i * CELL_SIZE < size; i++) {
         begin_if_new(&cell[i]);
-        cell[i].location = (uint8_t)number;
+        cell[i].locations[byte] = (uint8_t)number;
     }
 }
 

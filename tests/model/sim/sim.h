@@ -2,7 +2,7 @@
 /*
  * sim: the library's real sources, on virtual threads over a weak memory.
  *
- *     src/{base,core,fixed,arena,refbuf}/ *.c compiled as they are, but with
+ *     src/{base,core,fixed,buddy,...}/ *.c compiled as they are, but with
  *       │ wr_load_acquire(...) ...              under/base/atomic.h
  *       │ wr_mutex_lock, wr_pages_unmap ...     platform.c
  *       │ every plain load and store            -fsanitize=thread, plain.c
@@ -66,6 +66,9 @@ enum sim_change { SIM_ADD, SIM_SUB, SIM_OR, SIM_AND, SIM_EXCHANGE };
 
 uint64_t sim_load(
     const struct sim_site *site, const volatile void *object, size_t size);
+/* Eight bytes in a row, each a location of its own, as one word. */
+uint64_t sim_load_eight(
+    const struct sim_site *site, const volatile void *bytes);
 void sim_store(const struct sim_site *site, volatile void *object, size_t size,
     uint64_t value);
 uint64_t sim_change(const struct sim_site *site, volatile void *object,
@@ -155,6 +158,7 @@ struct sim_case {
     const char *why;
     uint8_t preemptions; /* bounds of the exhaustive search */
     uint8_t stales;
+    uint32_t random; /* runs at random; 0: as main.c has it */
 };
 
 #endif

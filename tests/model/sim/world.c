@@ -15,8 +15,8 @@ unsigned world_rings;
 
 static struct weir_arena *made_last;
 
-static void
-count_unmapped(void *user)
+void
+world_count_unmapped(void *user)
 {
     (void)user;
     world_unmapped++;
@@ -31,7 +31,7 @@ create(uint32_t blocks, unsigned flags, size_t spill_bytes_max)
             .block_count = blocks,
             .flags = flags,
             .spill_bytes_max = spill_bytes_max,
-            .on_unmapped = count_unmapped },
+            .on_unmapped = world_count_unmapped },
         &arena);
     sim_expect(status == WEIR_OK);
     sim_name(&arena->state, "state");
@@ -92,8 +92,9 @@ world_leave(struct weir_arena *arena, uint64_t first, uint64_t second)
 uint32_t
 world_free_count(const struct weir_arena *arena)
 {
+    uint64_t bytes;
     return wr_bitmap_free_count(&arena->fixed.map) +
-           (uint32_t)wr_caches_count(arena);
+           (uint32_t)wr_caches_count(arena, &bytes);
 }
 
 void
@@ -216,10 +217,16 @@ world_prepare_queue(void)
 enum weir_status
 world_wait(struct weir_arena *arena, unsigned waiter)
 {
+    return world_wait_sized(arena, 0, waiter);
+}
+
+enum weir_status
+world_wait_sized(struct weir_arena *arena, size_t size, unsigned waiter)
+{
     struct weir_waiter *mine = &world_queue->waiters[waiter];
     sim_plain_write(mine, sizeof(*mine));
     *mine = (struct weir_waiter){ .bell = &world_queue->bell, .granted = note };
-    enum weir_status status = weir_arena_wait(arena, 0, mine);
+    enum weir_status status = weir_arena_wait(arena, size, mine);
     if (status == WEIR_OK)
         world_touch(&mine->buf);
     return status;

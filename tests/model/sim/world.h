@@ -40,6 +40,9 @@ struct wr_thread_cache *world_cache(struct weir_arena *arena);
 
 extern unsigned world_unmapped;
 
+/* What counts there. */
+void world_count_unmapped(void *user);
+
 /* A block must be there: it is taken and written to. */
 struct weir_buf world_alloc(struct weir_arena *arena);
 
@@ -80,6 +83,8 @@ void world_prepare_queue(void);
 
 /* Waits with a waiter; a block that comes at once is kept in its buf. */
 enum weir_status world_wait(struct weir_arena *arena, unsigned waiter);
+enum weir_status world_wait_sized(
+    struct weir_arena *arena, size_t size, unsigned waiter);
 
 /* Nobody is queued while a block is free, and flag and caches agree. */
 void world_expect_served(struct weir_arena *arena);

@@ -56,6 +56,9 @@
 #define wr_load_relaxed(o) SIM_LOAD_AS(o, "wr_load_relaxed", SIM_RELAXED)
 #define wr_load_acquire(o) SIM_LOAD_AS(o, "wr_load_acquire", SIM_ACQUIRE)
 #define wr_load_seq(o)     SIM_LOAD_AS(o, "wr_load_seq", SIM_SEQ)
+#define wr_load_eight_relaxed(bytes)                                           \
+    sim_load_eight(                                                            \
+        SIM_SITE("wr_load_eight_relaxed", SIM_LOAD, SIM_RELAXED), (bytes))
 
 #define wr_store_relaxed(o, v)                                                 \
     SIM_STORE_AS(o, v, "wr_store_relaxed", SIM_RELAXED)
