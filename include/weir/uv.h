@@ -38,6 +38,9 @@ typedef void weir_uv_close_fn(struct weir_uv *uv);
 
 /* A zeroed one is good. */
 struct weir_uv_options {
+    size_t block_size; /* bytes asked of the arena for a block that streams
+                          share. 0: its block size; of a buddy arena 16 KiB,
+                          or the nearest it has */
     size_t min_tail;   /* a block with less room left is not read into again,
                           while there are others. 0: a quarter of the block, at
                           most 1024 bytes */
@@ -65,6 +68,9 @@ struct weir_uv {
     struct weir_buf chunk;          /* the block that is being read into */
     struct weir_uv_readers waiting; /* for a block, longest first */
     struct weir_uv_readers granted; /* have one, and did not read yet */
+    size_t block_size; /* what is asked for, and the largest there is; */
+    size_t block_max;
+    bool is_cut; /* blocks differ in size */
     size_t min_tail;
     size_t max_grants;
     size_t paused;       /* readers that wait for a block */
@@ -74,7 +80,7 @@ struct weir_uv {
     weir_uv_close_fn *on_close;
     unsigned open_handles;
     bool closing;
-    uint64_t reserved[4];
+    uint64_t reserved[2];
 };
 
 /*
@@ -123,7 +129,8 @@ struct weir_uv_reader {
     struct weir_uv_reader *previous;
     uint32_t granted_tick;
     uint8_t state;
-    uint64_t reserved[4];
+    size_t whole; /* bytes of a whole that is read; 0: none */
+    uint64_t reserved[3];
 };
 
 /*
@@ -137,6 +144,20 @@ struct weir_uv_reader {
  */
 WEIR_API int weir_uv_read_start(struct weir_uv *uv,
     struct weir_uv_reader *reader, uv_stream_t *stream,
+    weir_uv_read_fn *on_read);
+
+/*
+ * Reads the next `n` bytes of `stream`, and no more, into one block that is
+ * shared with nobody: for a message whose length is known. The reader stops, and
+ * `on_read` has all of them in one slice. The block, of a buddy arena one as
+ * large as `n` needs, is taken or waited for when the first byte is there, and
+ * held until the last is, so nobody waits with a part of it in hand; a deadline
+ * is the caller's. If the stream ends before, or is stopped, what came is
+ * dropped. UV_EMSGSIZE: no block is so large. UV_EINVAL: `n` is 0. Else as
+ * weir_uv_read_start.
+ */
+WEIR_API int weir_uv_read_whole(struct weir_uv *uv,
+    struct weir_uv_reader *reader, uv_stream_t *stream, size_t n,
     weir_uv_read_fn *on_read);
 
 /* Stops reading, also a reader that waits for a block. Stopping a stopped or a

@@ -81,14 +81,27 @@ on_async(uv_async_t *async)
     (void)weir_bell_drain(&uv->bell, uv->max_grants);
 }
 
+/* The smallest block of a buddy arena is no size to read into. */
+static void
+set_sizes(struct weir_uv *uv, size_t wanted)
+{
+    enum { USUAL = 16 << 10 };
+    struct weir_stats stats;
+    weir_arena_stats(uv->arena, &stats);
+    size_t smallest = (size_t)stats.block_size;
+    uv->block_max = (size_t)stats.block_size_max;
+    uv->is_cut = smallest < uv->block_max;
+    if (wanted == 0)
+        wanted = uv->is_cut ? USUAL : smallest;
+    if (wanted < smallest)
+        wanted = smallest;
+    uv->block_size = wanted < uv->block_max ? wanted : uv->block_max;
+}
+
 static size_t
-min_tail_of(struct weir_arena *arena, const struct weir_uv_options *options)
+min_tail_of(size_t block, const struct weir_uv_options *options)
 {
     enum { MOST = 1024 };
-    struct weir_stats stats;
-    weir_arena_stats(arena, &stats);
-    size_t block = (size_t)stats.block_size;
-
     size_t tail = options->min_tail;
     if (tail == 0)
         tail = block / 4 < MOST ? block / 4 : MOST;
@@ -107,7 +120,8 @@ weir_uv_init(struct weir_uv *uv, uv_loop_t *loop, struct weir_arena *arena,
 
     void *user = uv->user;
     *uv = (struct weir_uv){ .user = user, .arena = arena, .loop = loop };
-    uv->min_tail = min_tail_of(arena, options);
+    set_sizes(uv, options->block_size);
+    uv->min_tail = min_tail_of(uv->block_size, options);
     uv->max_grants = options->max_grants;
     weir_bell_init(&uv->bell, on_ring, uv);
 

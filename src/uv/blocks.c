@@ -4,6 +4,7 @@
  *
  *     chunk     [ slice | slice | slice | room ........ ]   any stream reads here
  *     granted   [ room ................................ ]   one stream, one read
+ *     whole     [ bytes so far | room ................. ]   one stream, n bytes
  *
  * Idea
  *   libuv asks for room and reports the read in one go, so one block, the
@@ -15,21 +16,26 @@
  *   into that first. What its read leaves becomes the chunk, if it is larger
  *   than the chunk there is.
  *
+ *   Who reads a whole of n bytes takes a block of that size, or is granted one,
+ *   and keeps it from the first byte to the last.
+ *
  *   Room that nobody reads into is room that others wait for. So a timer ticks
  *   while the loop holds any: what was not used for a whole tick is dropped,
  *   and a chunk also when somebody waits for the arena.
  *
  * Invariants
  *   1. The chunk has room, or is the empty buf.
- *   2. A reader is in uv->granted if and only if it has a granted block.
+ *   2. A reader is in uv->granted if and only if it has a granted block that
+ *      nothing was read into.
  *   3. The timer runs while there is a chunk or a granted reader, and never
  *      keeps the loop alive.
  *   4. uv->granted is in the order of granting.
  *
  * Costs
- *   A read into the chunk touches no arena. A tick, while the chunk is in use,
- *   reads the arena's stats: a mutex and one load for each 64 blocks, every
- *   10 ms. A loop that sleeps holds a block for two ticks at most.
+ *   A read into the chunk touches no arena. A tick, every 10 ms while the chunk
+ *   is in use, reads the arena's stats: a mutex, and of a buddy arena one load
+ *   for each 64 of the smallest blocks, but only while none of the largest is
+ *   free. A loop that sleeps holds a block for two ticks at most.
  *
  * Limits
  *   A dropped tail is lost until the slices of its block are released: streams
@@ -81,10 +87,14 @@ was_idle(const struct weir_uv *uv, uint32_t used_tick)
     return uv->ticks - used_tick >= 2;
 }
 
+/* The stats of an arena whose blocks are cut of larger ones walk its books. But
+   while one of the largest is free nobody waits there. */
 static bool
 somebody_waits(struct weir_uv *uv)
 {
     struct weir_stats stats;
+    if (uv->is_cut && weir_arena_largest_free(uv->arena) == uv->block_max)
+        return false;
     weir_arena_stats(uv->arena, &stats);
     return stats.waiting > 0;
 }
@@ -124,7 +134,7 @@ refill(struct weir_uv *uv)
     if (weir_buf_room(&uv->chunk) >= uv->min_tail)
         return;
     struct weir_buf fresh = { 0 };
-    if (weir_arena_alloc(uv->arena, 0, &fresh) != WEIR_OK)
+    if (weir_arena_alloc(uv->arena, uv->block_size, &fresh) != WEIR_OK)
         return;
     weir_buf_drop(&uv->chunk);
     wr_blocks_move(&fresh, &uv->chunk);
@@ -139,18 +149,51 @@ is_granted(const struct weir_uv_reader *reader)
 }
 
 void
+wr_blocks_grant(struct weir_uv_reader *reader, struct weir_buf *buf)
+{
+    struct weir_uv *uv = reader->uv;
+    wr_blocks_move(buf, &reader->granted);
+    reader->granted_tick = uv->ticks;
+    wr_readers_push(&uv->granted, reader);
+    watch(uv);
+}
+
+static void
+give_room(struct weir_buf *buf, size_t most, uv_buf_t *room)
+{
+    size_t size = weir_buf_room(buf);
+    if (size > most)
+        size = most;
+    void *tail = size > 0 ? weir_buf_tail(buf) : NULL;
+    *room = uv_buf_init(tail, (unsigned)size);
+}
+
+/* What follows the whole is another message's, and not for its block. */
+static void
+give_room_of_whole(struct weir_uv_reader *reader, uv_buf_t *room)
+{
+    struct weir_buf fresh;
+    if (!is_granted(reader) &&
+        weir_arena_alloc(reader->uv->arena, reader->whole, &fresh) == WEIR_OK)
+        wr_blocks_grant(reader, &fresh);
+    give_room(
+        &reader->granted, reader->whole - weir_buf_len(&reader->granted), room);
+}
+
+void
 wr_blocks_room(
     struct weir_uv *uv, struct weir_uv_reader *reader, uv_buf_t *room)
 {
+    if (reader != NULL && reader->whole > 0) {
+        give_room_of_whole(reader, room);
+        return;
+    }
     struct weir_buf *buf = &uv->chunk;
     if (is_granted(reader))
         buf = &reader->granted;
     else
         refill(uv);
-
-    size_t size = weir_buf_room(buf);
-    void *tail = size > 0 ? weir_buf_tail(buf) : NULL;
-    *room = uv_buf_init(tail, (unsigned)size);
+    give_room(buf, SIZE_MAX, room);
 }
 
 /* What a granted block has left becomes the chunk, or goes. */
@@ -166,10 +209,25 @@ keep_rest(struct weir_uv_reader *reader)
     wr_readers_remove(&uv->granted, reader);
 }
 
-void
+static bool
+commit_whole(struct weir_uv_reader *reader, size_t n, struct weir_slice *slice)
+{
+    struct weir_buf *buf = &reader->granted;
+    if (weir_buf_len(buf) == 0)
+        wr_readers_remove(&reader->uv->granted, reader);
+    weir_buf_commit(buf, n);
+    if (weir_buf_len(buf) < reader->whole)
+        return false;
+    weir_buf_freeze(buf, slice);
+    return true;
+}
+
+bool
 wr_blocks_commit(struct weir_uv *uv, struct weir_uv_reader *reader, size_t n,
     struct weir_slice *slice)
 {
+    if (reader != NULL && reader->whole > 0)
+        return commit_whole(reader, n, slice);
     bool granted = is_granted(reader);
     struct weir_buf *buf = granted ? &reader->granted : &uv->chunk;
     weir_buf_commit(buf, n);
@@ -180,16 +238,7 @@ wr_blocks_commit(struct weir_uv *uv, struct weir_uv_reader *reader, size_t n,
     if (weir_buf_room(&uv->chunk) == 0)
         weir_buf_drop(&uv->chunk);
     uv->chunk_tick = uv->ticks;
-}
-
-void
-wr_blocks_grant(struct weir_uv_reader *reader, struct weir_buf *buf)
-{
-    struct weir_uv *uv = reader->uv;
-    wr_blocks_move(buf, &reader->granted);
-    reader->granted_tick = uv->ticks;
-    wr_readers_push(&uv->granted, reader);
-    watch(uv);
+    return true;
 }
 
 void
@@ -197,6 +246,7 @@ wr_blocks_ungrant(struct weir_uv_reader *reader)
 {
     if (!is_granted(reader))
         return;
+    if (weir_buf_len(&reader->granted) == 0)
+        wr_readers_remove(&reader->uv->granted, reader);
     weir_buf_drop(&reader->granted);
-    wr_readers_remove(&reader->uv->granted, reader);
 }

@@ -20,8 +20,16 @@ void wr_blocks_move(struct weir_buf *from, struct weir_buf *to);
 void wr_blocks_room(
     struct weir_uv *uv, struct weir_uv_reader *reader, uv_buf_t *room);
 
-/* Makes a slice of the `n` bytes, more than 0, that were read into that room. */
-void wr_blocks_commit(struct weir_uv *uv, struct weir_uv_reader *reader,
+/* What one block for `reader` is asked for with. */
+static inline size_t
+wr_blocks_size(const struct weir_uv_reader *reader)
+{
+    return reader->whole > 0 ? reader->whole : reader->uv->block_size;
+}
+
+/* Makes a slice of the `n` bytes, more than 0, that were read into that room.
+   False: they are part of a whole, and more of it is to come. */
+bool wr_blocks_commit(struct weir_uv *uv, struct weir_uv_reader *reader,
     size_t n, struct weir_slice *slice);
 
 /* Moves `buf` to `reader`, which has none, for its next read. */

@@ -23,6 +23,9 @@
  *   with nothing to read it goes on listening and takes no place in the queue.
  *   Who queues has bytes, or its end, and a block granted is a block used.
  *
+ *   A whole of n bytes is read in the same way, but the callback waits for the
+ *   last of them: the stream stops, and asks for no room it does not need.
+ *
  * Invariants
  *   1. A reader is in uv->waiting if and only if it is in WAITS.
  *   2. A reader has a granted block only in READS.
@@ -98,12 +101,14 @@ on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *room)
 
     struct weir_uv *uv = reader->uv;
     struct weir_slice slice = { 0 };
-    if (nread > 0)
-        wr_blocks_commit(uv, reader, (size_t)nread, &slice);
+    if (nread > 0 && !wr_blocks_commit(uv, reader, (size_t)nread, &slice))
+        return;
+    if (nread > 0 && reader->whole > 0)
+        weir_uv_read_stop(reader);
     if (nread < 0)
         wr_reader_end(reader, (int)nread);
     else if (nread > 0)
-        reader->on_read(reader, nread, &slice);
+        reader->on_read(reader, (ssize_t)weir_slice_len(&slice), &slice);
     weir_slice_release(&slice);
     wr_waiting_hand_on(uv); /* may call another reader's on_read */
 }
@@ -130,9 +135,9 @@ wr_reader_end(struct weir_uv_reader *reader, int error)
     reader->on_read(reader, error, &none);
 }
 
-int
-weir_uv_read_start(struct weir_uv *uv, struct weir_uv_reader *reader,
-    uv_stream_t *stream, weir_uv_read_fn *callback)
+static int
+start(struct weir_uv *uv, struct weir_uv_reader *reader, uv_stream_t *stream,
+    size_t whole, weir_uv_read_fn *callback)
 {
     if (reader->state != WR_READER_STOPPED)
         return UV_EALREADY;
@@ -146,8 +151,27 @@ weir_uv_read_start(struct weir_uv *uv, struct weir_uv_reader *reader,
     reader->uv = uv;
     reader->stream = stream;
     reader->on_read = callback;
+    reader->whole = whole;
     reader->state = WR_READER_READS;
     return 0;
+}
+
+int
+weir_uv_read_start(struct weir_uv *uv, struct weir_uv_reader *reader,
+    uv_stream_t *stream, weir_uv_read_fn *callback)
+{
+    return start(uv, reader, stream, 0, callback);
+}
+
+int
+weir_uv_read_whole(struct weir_uv *uv, struct weir_uv_reader *reader,
+    uv_stream_t *stream, size_t n, weir_uv_read_fn *callback)
+{
+    if (n == 0)
+        return UV_EINVAL;
+    if (n > uv->block_max)
+        return UV_EMSGSIZE;
+    return start(uv, reader, stream, n, callback);
 }
 
 void

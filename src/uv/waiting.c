@@ -77,7 +77,8 @@ wr_waiting_join(struct weir_uv_reader *reader)
     reader->waiter = (struct weir_waiter){
         .bell = &uv->bell, .granted = on_granted, .user = reader
     };
-    enum weir_status status = weir_arena_wait(uv->arena, 0, &reader->waiter);
+    enum weir_status status =
+        weir_arena_wait(uv->arena, wr_blocks_size(reader), &reader->waiter);
     if (status == WEIR_PENDING)
         push(reader);
     return status;
@@ -90,12 +91,15 @@ wr_waiting_leave(struct weir_uv_reader *reader)
     return weir_waiter_cancel(&reader->waiter) == WEIR_OK;
 }
 
-/* All that the kernel holds for the reader now fits; when in doubt, yes. */
+/* All that the kernel holds for the reader now fits; when in doubt, yes. But
+   never a whole, which has a block of its own. */
 static bool
 fits(const struct weir_uv_reader *reader, size_t room)
 {
     uv_os_fd_t fd;
     int bytes = 0;
+    if (reader->whole > 0)
+        return false;
     if (uv_fileno((const uv_handle_t *)reader->stream, &fd) != 0 ||
         ioctl(fd, FIONREAD, &bytes) != 0)
         return true;
