@@ -10,9 +10,12 @@
  *   The block is taken before the worker starts, so a worker never waits for
  *   memory. While the results arena is full the requests stay in the queue,
  *   where the deadline can still reach them: batches queue up, nothing fails.
- *   How many rows a request needs is known only when its body has been read.
- *   So the worker sends back those that did not fit, and they go first in the
- *   next batch.
+ *   How many rows a request needs at most is known (tally.c), so the block is as
+ *   large as the requests in front need. Whatever the queue is when the block
+ *   comes, as many go along as fit.
+ *
+ *   Requests get their blocks in order. So one whose answer has to wait for an
+ *   earlier answer never holds what the earlier one waits for.
  *
  * Invariants
  *   1. A request in the queue is in state REQUEST_QUEUED and has a client.
@@ -54,16 +57,57 @@ set_alarm(struct batcher *batcher)
         batcher->due = true; /* a small batch is better than none */
 }
 
-/* The buf moves from the waiter into the batch. */
+static size_t
+row_size(const struct batcher *batcher)
+{
+    return options_of(batcher)->dim * sizeof(float);
+}
+
+/* The requests in front that fit into one matrix of `most` rows. */
+struct front {
+    size_t count;
+    size_t rows;
+};
+
+/* More texts than a matrix has rows are refused, but by the worker. */
+static struct front
+front_of(const struct batcher *batcher, size_t most)
+{
+    struct front front = { 0 };
+    size_t batch = options_of(batcher)->batch;
+    if (most > batch)
+        most = batch;
+    struct request *request = batcher->queue.first;
+    for (; request != NULL; request = request->queue_next) {
+        size_t rows = tally_rows(&request->tally);
+        if (rows > batch)
+            rows = batch;
+        if (rows > most - front.rows)
+            break;
+        front.rows += rows;
+        front.count++;
+    }
+    return front;
+}
+
+/* The buf moves from the waiter into the batch, unless it is too small: then
+   the queue is not what it was when the buf was asked for. */
 static void
 hand_on(struct batcher *batcher)
 {
+    struct weir_buf *matrix = &batcher->waiter.buf;
+    struct front front =
+        front_of(batcher, weir_buf_room(matrix) / row_size(batcher));
+    if (front.count == 0) {
+        weir_buf_drop(matrix);
+        return;
+    }
     struct batch *batch = memory_zeroed(sizeof(*batch));
     batch->loop = batcher->loop;
-    batch->matrix = batcher->waiter.buf;
-    batcher->waiter.buf = (struct weir_buf){ 0 };
-    size_t most = options_of(batcher)->batch;
-    while (batcher->queue.count > 0 && batch->requests.count < most) {
+    batch->rows = front.rows;
+    batch->matrix = *matrix;
+    *matrix = (struct weir_buf){ 0 };
+    for (; front.count > 0; front.count--) {
         struct request *request = request_pop(&batcher->queue);
         request->state = REQUEST_COMPUTING;
         request_push(&batch->requests, request);
@@ -74,12 +118,13 @@ hand_on(struct batcher *batcher)
         set_alarm(batcher);
 }
 
+/* A batch is due, or full. */
 static bool
-is_ready(const struct batcher *batcher)
+is_ready(const struct batcher *batcher, struct front front)
 {
-    size_t count = batcher->queue.count;
-    return !batcher->waiting && count > 0 &&
-           (batcher->due || count >= options_of(batcher)->batch);
+    return !batcher->waiting && front.count > 0 &&
+           (batcher->due || front.count < batcher->queue.count ||
+               front.rows == options_of(batcher)->batch);
 }
 
 static void
@@ -87,21 +132,24 @@ on_granted(struct weir_waiter *waiter, enum weir_status status)
 {
     struct batcher *batcher = waiter->user;
     batcher->waiting = false;
-    if (status == WEIR_OK && batcher->queue.count > 0)
+    if (status == WEIR_OK)
         hand_on(batcher);
-    weir_buf_drop(&waiter->buf); /* if nobody waits for it any more */
     batcher_turn(batcher);
 }
 
 void
 batcher_turn(struct batcher *batcher)
 {
-    while (is_ready(batcher)) {
+    for (;;) {
+        struct front front = front_of(batcher, SIZE_MAX);
+        if (!is_ready(batcher, front))
+            return;
         batcher->waiter = (struct weir_waiter){
             .bell = &batcher->loop->bell, .granted = on_granted, .user = batcher
         };
-        enum weir_status status = weir_arena_wait(
-            batcher->loop->server->results, 0, &batcher->waiter);
+        enum weir_status status =
+            weir_arena_wait(batcher->loop->server->results,
+                front.rows * row_size(batcher), &batcher->waiter);
         batcher->waiting = status == WEIR_PENDING;
         if (status != WEIR_OK)
             return; /* pending; or closed, and the deadline answers */
@@ -122,28 +170,6 @@ void
 batcher_remove(struct batcher *batcher, struct request *request)
 {
     request_remove(&batcher->queue, request);
-}
-
-/* Takes out of `batch` what has to be computed again, in order, and frees what
-   nobody waits for. What stays is answered. */
-static void
-sort_out(struct batcher *batcher, struct request_queue *requests)
-{
-    struct request_queue again = { 0 };
-    for (size_t left = requests->count; left > 0; left--) {
-        struct request *request = request_pop(requests);
-        if (request->client == NULL) {
-            request_free(request);
-        } else if (request->again) {
-            request->again = false;
-            request->state = REQUEST_QUEUED;
-            request_push(&again, request);
-        } else {
-            request_push(requests, request);
-        }
-    }
-    batcher->due = batcher->due || again.count > 0;
-    request_push_front(&batcher->queue, &again);
 }
 
 static void
@@ -169,7 +195,6 @@ batcher_return(struct batcher *batcher, struct batch *batch)
 {
     batcher->out--;
     count_add(&batcher->loop->counters, COUNT_BATCHES, 1);
-    sort_out(batcher, &batch->requests);
     while (batch->requests.count > 0) {
         struct request *request = request_pop(&batch->requests);
         if (request->client == NULL)

@@ -17,6 +17,7 @@ struct batch {
     struct batch *next; /* of the workers' queue, or of the loop's inbox */
     struct loop *loop;
     struct request_queue requests;
+    size_t rows; /* that they need at most */
     struct weir_buf matrix;
 };
 

@@ -11,6 +11,11 @@
  *   is free, the answer is the same: client_run looks at what can move and
  *   moves it. Answers leave in the order of the requests, one write at a time.
  *
+ *   What comes is read into blocks that clients share. The rest of a body whose
+ *   length we know is read into one block of that size, from an arena of its
+ *   own: who waits there has its part of the shared blocks and nothing else, who
+ *   has a block there waits for nobody but its peer, and then for a result.
+ *
  *   Reading stops while REQUESTS_MAX requests are unanswered, so a client that
  *   sends and does not read holds a bounded amount: the rest of one slice,
  *   that many bodies and results, and one write.
@@ -314,6 +319,8 @@ static void
 on_read(struct weir_uv_reader *reader, ssize_t nread, struct weir_slice *slice)
 {
     struct client *client = reader->user;
+    client->reading = client->reading && !client->reading_rest;
+    client->reading_rest = false;
     if (nread >= 0) {
         client->unparsed = *slice; /* by invariant 2 nothing is lost */
         *slice = (struct weir_slice){ 0 };
@@ -348,19 +355,43 @@ forget_arriving(struct client *client)
     drop_request(client, request);
 }
 
+/* What did not come along with the head of a body whose length we know. */
+static size_t
+rest_of_body(const struct client *client)
+{
+    const struct request *request = client->arriving;
+    if (request == NULL || request->body_len == 0)
+        return 0;
+    return (size_t)request->body_len - weir_chain_len(&request->body);
+}
+
+static void
+start_reading(struct client *client, size_t rest)
+{
+    struct loop *loop = client->loop;
+    client->reading = true;
+    client->reading_rest = rest > 0;
+    int error = rest > 0 ? weir_uv_read_whole(&loop->bodies, &client->reader,
+                               stream_of(client), rest, on_read)
+                         : weir_uv_read_start(&loop->intake, &client->reader,
+                               stream_of(client), on_read);
+    if (error != 0)
+        client_close(client);
+}
+
 static void
 stop_or_start_reading(struct client *client)
 {
     bool wanted = !client->sealed && client->unanswered < REQUESTS_MAX &&
                   weir_slice_len(&client->unparsed) == 0;
-    if (wanted == client->reading)
-        return;
-    client->reading = wanted;
-    if (!wanted)
+    size_t rest = rest_of_body(client);
+    if (client->reading && (!wanted || client->reading_rest != (rest > 0))) {
         weir_uv_read_stop(&client->reader);
-    else if (weir_uv_read_start(&client->loop->intake, &client->reader,
-                 stream_of(client), on_read) != 0)
-        client_close(client);
+        client->reading = false;
+        client->reading_rest = false;
+    }
+    if (wanted && !client->reading)
+        start_reading(client, rest);
 }
 
 void

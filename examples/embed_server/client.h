@@ -26,6 +26,7 @@ struct client {
     /* In. */
     struct weir_uv_reader reader;
     bool reading;
+    bool reading_rest; /* of a body, into a block of its own */
     struct http http;
     struct weir_slice unparsed; /* received, but there were enough requests */
     struct weir_slice *parsed;  /* what the parser is in right now */

@@ -2,7 +2,8 @@
 # demo.sh BUILD: shows embed_server at work, in about half a minute.
 #
 #   1  real texts with curl: JSON, and rows to compare licences with
-#   2  a load of such texts with wrk, with live counts from /metrics
+#   2  a load of such texts with wrk, of all sizes, with live counts from
+#      /metrics
 #   3  the same with an arena of four blocks under a hundred clients
 #
 # Both servers are drained with SIGTERM and must end with every block at home.
@@ -36,10 +37,11 @@ fail() {
 
 # ---- Texts that are already on the machine -----------------------------------
 
-# NAME.json is a whole licence; SIZE.lines has a piece of one on each line.
+# NAME.json is a whole licence. Each line of 3000.lines asks for a piece of one,
+# of mixed.lines for up to 32 of any size.
 make_bodies() {
     python3 - "$here" <<'END'
-import glob, json, os, sys
+import glob, json, os, random, sys
 here = sys.argv[1]
 found = glob.glob('/usr/share/common-licenses/*')
 found = found or glob.glob('/usr/share/doc/*/copyright')[:50]
@@ -51,11 +53,21 @@ ask = lambda text: json.dumps({'model': 'demo', 'input': text})
 for name, text in texts.items():
     with open(f'{here}/{name}.json', 'w') as file:
         file.write(ask(text))
-for size in 1000, 3000:
-    with open(f'{here}/{size}.lines', 'w') as file:
-        for text in texts.values():
-            for i in range(0, len(text) - size, size):
-                file.write(ask(text[i:i + size]) + '\n')
+with open(f'{here}/3000.lines', 'w') as file:
+    for text in texts.values():
+        for i in range(0, len(text) - 3000, 3000):
+            file.write(ask(text[i:i + 3000]) + '\n')
+choose = random.Random(1)
+def piece(size):
+    text = choose.choice(list(texts.values()))
+    start = choose.randrange(max(1, len(text) - size))
+    return text[start:start + size]
+with open(f'{here}/mixed.lines', 'w') as file:
+    for i in range(500):
+        size = int(50 * 2 ** choose.uniform(0, 9))
+        count = choose.choice([1, 1, 1, 1, 2, 4, 32])
+        pieces = [piece(size // count + 1) for _ in range(count)]
+        file.write(ask(pieces if count > 1 else pieces[0]) + '\n')
 END
     cat >"$here/load.lua" <<'END'
 local bodies, next = {}, 0
@@ -145,18 +157,19 @@ show_counts() { # SECOND
         function of(name, arena) {
             return value[name "{arena=\"" arena "\"}"] + 0
         }
-        function both(name) {
-            return of(name, "requests") + of(name, "results")
+        function all(name) {
+            return of(name, "requests") + of(name, "bodies") \
+                + of(name, "results")
         }
         function out(arena) {
-            return sprintf("%s %d/%d", arena, of("weir_blocks_out", arena),
-                of("weir_blocks", arena))
+            return sprintf("%s %d/%d", arena, of("weir_out_bytes", arena) / 1024,
+                of("weir_total_bytes", arena) / 1024)
         }
         END {
-            printf "    %2ds  answered %-8d out: %s, %s, %s  waiting %-3d" \
-                " waits %-7d copied %d\n", at, value["embed_requests_total"],
-                out("requests"), out("results"), out("responses"),
-                both("weir_waiting"), both("weir_waits_total"),
+            printf "    %2ds  answered %-7d KiB out: %s, %s, %s  waiting %-3d" \
+                " waits %-6d copied %d\n", at, value["embed_requests_total"],
+                out("requests"), out("bodies"), out("results"),
+                all("weir_waiting"), all("weir_waits_total"),
                 value["embed_payload_copied_bytes_total"]
         }'
 }
@@ -202,13 +215,14 @@ done
 echo "    How close are their texts?"
 compare "$@"
 
-echo "2. A load: 64 clients, texts of 1000 bytes, rows as bytes"
-load 8 64 "$here/1000.lines"
+echo "2. A load: 64 clients, texts of 50 to 25000 bytes, rows as bytes"
+load 8 64 "$here/mixed.lines"
 drain load
 
-echo "3. Four blocks for a hundred clients, texts of 3000 bytes"
-start --slots 4 --block 4096 --results 2
-load 8 100 "$here/3000.lines"
+echo "3. Four blocks, and 128 KiB for long bodies, for a hundred clients"
+start --slots 4 --block 4096 --bodies 131072 --results 2
+load 4 100 "$here/3000.lines"
+load 4 100 "$here/mixed.lines"
 drain tiny
 
 requests=$(sum requests)

@@ -8,8 +8,8 @@
  * Idea
  *   http-parser calls back with pieces of the bytes it was given. A piece of a
  *   body becomes a part of the same slice and is pushed into the request's
- *   chain: a body in twenty reads is a chain of twenty parts, in the blocks
- *   they were received into.
+ *   chain: what came along with its head, and the rest, in the blocks they were
+ *   received into. Only a body of a length that is not known has more parts.
  *
  * Limits
  *   A path, or the value of a field we look at, beyond the buffers of struct
@@ -139,9 +139,20 @@ is_path(const struct http *http, const char *path)
                strlen(path)) == 0;
 }
 
+/* One of a length that is not known arrives in parts, and the arena must have
+   room for the parts of others. */
+static uint64_t
+body_max(const http_parser *parser)
+{
+    const struct client *client = parser->data;
+    const struct server *server = client->loop->server;
+    return (parser->flags & F_CHUNKED) != 0 ? server->chunked_max
+                                            : server->options.body_max;
+}
+
 /* What the head alone already decides. */
 static enum answer
-judge(const http_parser *parser, const struct http *http, uint64_t body_max)
+judge(const http_parser *parser, const struct http *http)
 {
     if (is_path(http, "/metrics"))
         return parser->method == HTTP_GET ? ANSWER_METRICS : ANSWER_ONLY_GET;
@@ -150,7 +161,7 @@ judge(const http_parser *parser, const struct http *http, uint64_t body_max)
     if (parser->method != HTTP_POST)
         return ANSWER_ONLY_POST;
     if (has_body(parser) && (parser->flags & F_CHUNKED) == 0 &&
-        parser->content_length > body_max)
+        parser->content_length > body_max(parser))
         return ANSWER_TOO_LARGE;
     return ANSWER_ROWS;
 }
@@ -164,8 +175,9 @@ on_head(http_parser *parser)
     end_field(parser);
     parser->upgrade = 0; /* there is nothing to upgrade to */
     request->wants_no_body = parser->method == HTTP_HEAD;
-    request->answer =
-        judge(parser, &client->http, client->loop->server->options.body_max);
+    request->answer = judge(parser, &client->http);
+    if (has_body(parser) && (parser->flags & F_CHUNKED) == 0)
+        request->body_len = parser->content_length;
     bool wanted = request->answer == ANSWER_ROWS;
     request->wants_continue = request->wants_continue && has_body(parser);
     if (!wanted && (has_body(parser) || parser->method == HTTP_CONNECT))
@@ -180,8 +192,7 @@ on_body(http_parser *parser, const char *piece, size_t n)
     struct request *request = client->arriving;
     if (request->answer != ANSWER_ROWS)
         return stop(parser, request->answer);
-    uint64_t body_max = client->loop->server->options.body_max;
-    if (weir_chain_len(&request->body) + n > body_max)
+    if (weir_chain_len(&request->body) + n > body_max(parser))
         return stop(parser, ANSWER_TOO_LARGE);
     struct weir_slice part;
     const char *start = weir_slice_data(client->parsed);
@@ -189,6 +200,7 @@ on_body(http_parser *parser, const char *piece, size_t n)
         WEIR_OK)
         return stop(parser, ANSWER_FAILED);
     request->wants_continue = false;
+    tally_add(&request->tally, piece, n);
     if (weir_chain_push(&request->body, &part) == WEIR_OK)
         return 0;
     weir_slice_release(&part);

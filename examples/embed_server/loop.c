@@ -124,6 +124,7 @@ close_all(struct loop *loop)
 {
     batcher_close(&loop->batcher);
     weir_uv_close(&loop->intake, NULL);
+    weir_uv_close(&loop->bodies, NULL);
     uv_close((uv_handle_t *)&loop->async, NULL);
     uv_close((uv_handle_t *)&loop->turn, NULL);
     uv_close((uv_handle_t *)&loop->sweep, NULL);
@@ -215,7 +216,10 @@ loop_start(struct loop *loop, struct server *server, int listen_fd)
     if (error == 0)
         error = batcher_init(&loop->batcher, loop);
     if (error == 0)
-        error = weir_uv_init(&loop->intake, &loop->uv, server->requests, NULL);
+        error = weir_uv_init(&loop->intake, &loop->uv, server->requests,
+            &(struct weir_uv_options){ .block_size = server->options.block });
+    if (error == 0)
+        error = weir_uv_init(&loop->bodies, &loop->uv, server->bodies, NULL);
     if (error == 0)
         error = start_listening(loop, listen_fd);
     if (error == 0)

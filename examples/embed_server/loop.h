@@ -27,6 +27,7 @@ struct loop {
     uv_prepare_t turn;
     uv_timer_t sweep;
     struct weir_uv intake; /* reads into the requests arena */
+    struct weir_uv bodies; /* and into the bodies arena */
     struct weir_bell bell; /* of the outlet's and the batcher's waits */
     struct outlet outlet;
     struct batcher batcher;

@@ -4,7 +4,7 @@
  *
  *     loops     receive, parse, answer       one thread each, one port
  *     workers   read bodies, compute rows    shared by the loops
- *     arenas    requests, results, responses shared by all
+ *     arenas    four, in the order of a request, shared by all
  *
  * main makes these, waits for SIGTERM or SIGINT, and takes them down in the
  * reverse order; the exit code is 0 only if every block is home.
@@ -38,21 +38,51 @@ create_arena(const struct weir_arena_config *config, struct weir_arena **arena)
     return false;
 }
 
-/* Received bytes and results are of different sizes and live for different
-   times; so neither can crowd the other out. */
+/* The block that `bytes` take in a buddy arena. */
+static uint64_t
+block_of(uint64_t bytes)
+{
+    uint64_t block = 256;
+    while (block < bytes)
+        block *= 2;
+    return block;
+}
+
+static bool
+create_buddy(const char *name, uint64_t bytes, uint64_t smallest,
+    struct weir_arena **arena)
+{
+    enum { SMALLEST_MAX = 2 << 20 }; /* that weir has */
+    return create_arena(
+        &(struct weir_arena_config){ .name = name,
+            .bytes = bytes,
+            .block_size = smallest < SMALLEST_MAX ? smallest : SMALLEST_MAX,
+            .layout = WEIR_BUDDY,
+            .flags = WEIR_NEAREST | WEIR_TRIM },
+        arena);
+}
+
+/*
+ * A request takes blocks of these arenas in this order, one of each, and gives
+ * them all back without waiting for an earlier one. So what is out of the last
+ * comes home, then what waits for it, and no two wait for each other, however
+ * little there is. In one arena, bodies could fill it and wait for a result.
+ * The exception is a body that does not say its length: it arrives in parts,
+ * and the deadline must end what it may come to.
+ */
 static bool
 create_arenas(struct server *server)
 {
+    enum { BODY_MIN = 1024 };
     const struct options *options = &server->options;
-    return create_arena(&(struct weir_arena_config){ .name = "requests",
-                            .bytes = options->slots > 0 ? 0 : options->arena,
-                            .block_count = options->slots,
-                            .block_size = options->block },
-               &server->requests) &&
-           create_arena(&(struct weir_arena_config){ .name = "results",
-                            .block_count = options->results,
-                            .block_size =
-                                options->batch * options->dim * sizeof(float) },
+    const uint64_t row = options->dim * sizeof(float);
+    return create_buddy("requests",
+               options->slots > 0 ? options->slots * block_of(options->block)
+                                  : options->arena,
+               options->block, &server->requests) &&
+           create_buddy("bodies", options->bodies, BODY_MIN, &server->bodies) &&
+           create_buddy("results",
+               options->results * block_of(options->batch * row), row,
                &server->results) &&
            create_arena(&(struct weir_arena_config){ .name = "responses",
                             .block_count = options->responses,
@@ -60,15 +90,20 @@ create_arenas(struct server *server)
                &server->responses);
 }
 
-/* A body that fills the arena could never be received; half of it is left to
-   the others. */
+/* A body has one block, or parts of at most half of the arena that others need
+   too. */
 static void
 limit_bodies(struct server *server)
 {
-    struct weir_stats stats;
-    weir_arena_stats(server->requests, &stats);
-    if (server->options.body_max > stats.bytes_total / 2)
-        server->options.body_max = stats.bytes_total / 2;
+    struct weir_stats requests;
+    struct weir_stats bodies;
+    weir_arena_stats(server->requests, &requests);
+    weir_arena_stats(server->bodies, &bodies);
+    uint64_t *most = &server->options.body_max;
+    if (*most > bodies.block_size_max)
+        *most = bodies.block_size_max;
+    uint64_t half = requests.bytes_total / 2;
+    server->chunked_max = *most < half ? *most : half;
 }
 
 /* A socket on `port` of 127.0.0.1, which others may share; -1 and errno. */
@@ -160,6 +195,7 @@ stop(struct server *server)
     pool_stop(&server->pool);
     bool clean = metrics_report(server) == 0;
     weir_arena_destroy(&server->requests);
+    weir_arena_destroy(&server->bodies);
     weir_arena_destroy(&server->results);
     weir_arena_destroy(&server->responses);
     free(server->loops);

@@ -27,7 +27,7 @@
 
 enum {
     HEAD_MAX = 256,
-    PAGE_MAX = 64 << 10 /* some ten times what three arenas need */
+    PAGE_MAX = 64 << 10 /* some five times what four arenas need */
 };
 
 /* Text in memory of our own. */
@@ -66,9 +66,10 @@ take_snapshot(const struct server *server, struct snapshot *snapshot)
         for (enum count count = 0; count < COUNT_KINDS; count++)
             snapshot->counts[count] +=
                 count_read(&server->loops[i].counters, count);
-    weir_arena_stats(server->requests, &snapshot->arenas[0]);
-    weir_arena_stats(server->results, &snapshot->arenas[1]);
-    weir_arena_stats(server->responses, &snapshot->arenas[2]);
+    struct weir_arena *const arenas[ARENA_COUNT] = { server->requests,
+        server->bodies, server->results, server->responses };
+    for (size_t i = 0; i < ARENA_COUNT; i++)
+        weir_arena_stats(arenas[i], &snapshot->arenas[i]);
     snapshot->payload_copied = snapshot->counts[COUNT_COPIED];
     for (size_t i = 0; i < ARENA_COUNT; i++) {
         const struct weir_stats *arena = &snapshot->arenas[i];
@@ -138,11 +139,13 @@ metrics_page(
 static void
 print_arena(const struct weir_stats *arena)
 {
-    (void)printf("%-10s %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %5" PRIu64
-                 " %10" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
-        arena->name, arena->block_size, arena->block_count,
-        arena->blocks_out_peak, arena->blocks_out + arena->spilled_blocks,
-        arena->allocs, arena->waits, arena->grants, arena->bytes_copied);
+    (void)printf("%-10s %10" PRIu64 " %8" PRIu64 " %9" PRIu64 " %5" PRIu64
+                 " %4" PRIu64 " %9" PRIu64 " %7" PRIu64 " %7" PRIu64
+                 " %7" PRIu64 "\n",
+        arena->name, arena->bytes_total, arena->block_size,
+        arena->block_size_max, arena->blocks_out_peak,
+        arena->blocks_out + arena->spilled_blocks, arena->allocs, arena->waits,
+        arena->trims, arena->bytes_copied);
 }
 
 uint64_t
@@ -150,8 +153,9 @@ metrics_report(const struct server *server)
 {
     struct snapshot snapshot;
     take_snapshot(server, &snapshot);
-    (void)printf("%-10s %8s %7s %7s %5s %10s %8s %8s %8s\n", "arena", "block",
-        "blocks", "peak", "out", "allocs", "waits", "grants", "copied");
+    (void)printf("%-10s %10s %8s %9s %5s %4s %9s %7s %7s %7s\n", "arena",
+        "bytes", "smallest", "largest", "peak", "out", "allocs", "waits",
+        "trims", "copied");
     for (size_t i = 0; i < ARENA_COUNT; i++)
         print_arena(&snapshot.arenas[i]);
     (void)printf("batches=%" PRIu64 " rows=%" PRIu64 " abandoned=%" PRIu64

@@ -13,7 +13,8 @@ struct options {
     uint64_t arena;       /* bytes to receive requests into */
     uint64_t slots;       /* blocks instead of bytes; 0: as `arena` says */
     uint64_t block;       /* bytes of a block, received or answered */
-    uint64_t results;     /* result matrices at once */
+    uint64_t bodies;      /* bytes for what of a body comes after its head */
+    uint64_t results;     /* full result matrices at once */
     uint64_t responses;   /* blocks for the text of answers */
     uint64_t batch;       /* rows of a result matrix */
     uint64_t delay_us;    /* how long a request waits for company */

@@ -67,16 +67,3 @@ request_remove(struct request_queue *queue, struct request *request)
         queue->last = before;
     queue->count--;
 }
-
-void
-request_push_front(struct request_queue *queue, struct request_queue *front)
-{
-    if (front->count == 0)
-        return;
-    front->last->queue_next = queue->first;
-    if (queue->last == NULL)
-        queue->last = front->last;
-    queue->first = front->first;
-    queue->count += front->count;
-    *front = (struct request_queue){ 0 };
-}

@@ -8,6 +8,7 @@
 #include <weir/weir.h>
 
 #include "answer.h"
+#include "tally.h"
 #include "text.h"
 
 enum request_state {
@@ -33,6 +34,8 @@ struct request {
     bool wants_continue; /* before it sends its body */
     bool wants_no_body;  /* HEAD */
     bool begun;          /* a part of its answer is on the way */
+    uint64_t body_len;   /* as its head says; 0 if it does not */
+    struct tally tally;  /* of its body */
     struct text text;    /* how far its JSON is written */
     size_t copied;       /* bytes of its rows; only with --copy */
 
@@ -40,7 +43,6 @@ struct request {
     struct weir_chain body; /* as it was received, in the blocks it came in */
     enum answer answer;
     enum encoding encoding;
-    bool again; /* the matrix was full: take it along next time */
     size_t first_row;
     size_t row_count;
     size_t word_count;
@@ -69,9 +71,5 @@ struct request *request_pop(struct request_queue *queue);
 
 /* Takes out `request`, which must be there. */
 void request_remove(struct request_queue *queue, struct request *request);
-
-/* Moves all of `front` before the first of `queue`. */
-void request_push_front(
-    struct request_queue *queue, struct request_queue *front);
 
 #endif

@@ -2,14 +2,14 @@
 /*
  * worker: threads that turn batches into result matrices.
  *
- *     bodies   [ {"input":["a","b"]} ] [ {"input":"c"} ]   requests arena
+ *     bodies   [ {"input":["a","b"]} ] [ {"input":"c"} ]   requests, bodies
  *     matrix   [ row a | row b         | row c | room  ]   one block, results
  *                 request 1              request 2         a slice each
  *
  * Idea
  *   Rows are computed where they are sent from. When the last is done the
- *   block is frozen and each request takes its part of it; the block goes home
- *   when the last answer has left. Bodies are given back here, as soon as they
+ *   block is frozen, what is left of it goes back (WEIR_TRIM), and each request
+ *   takes its part; the block goes home when the last answer has left. Bodies are given back here, as soon as they
  *   have been read, on another thread than the one that received them.
  */
 
@@ -50,8 +50,6 @@ copy_body(struct weir_chain *body)
         weir_slice_release(&slice);
 }
 
-/* A request that does not fit behind others is left for the next matrix; one
-   that does not fit alone never will. */
 static void
 compute(struct request *request, struct rows *matrix)
 {
@@ -60,13 +58,9 @@ compute(struct request *request, struct rows *matrix)
         .dim = matrix->dim,
         .room = matrix->room - matrix->count,
     };
-    enum answer answer = body_embed(&request->body, &rows);
-    request->again = answer == ANSWER_TOO_MANY && matrix->count > 0;
-    if (request->again)
-        return;
+    request->answer = body_embed(&request->body, &rows);
     weir_chain_release(&request->body);
-    request->answer = answer;
-    if (answer != ANSWER_ROWS)
+    if (request->answer != ANSWER_ROWS)
         return;
     request->encoding = rows.encoding;
     request->first_row = matrix->count;
@@ -78,7 +72,7 @@ compute(struct request *request, struct rows *matrix)
 static void
 share(struct weir_slice *matrix, struct request *request, size_t row_size)
 {
-    if (request->again || request->answer != ANSWER_ROWS)
+    if (request->answer != ANSWER_ROWS)
         return;
     if (weir_slice_sub(matrix, request->first_row * row_size,
             request->row_count * row_size, &request->rows) != WEIR_OK)
@@ -92,7 +86,7 @@ compute_batch(struct batch *batch)
     struct rows rows = {
         .numbers = weir_buf_tail(&batch->matrix),
         .dim = options->dim,
-        .room = options->batch,
+        .room = batch->rows,
     };
     struct request *first = batch->requests.first;
     for (struct request *i = first; i != NULL; i = i->queue_next) {

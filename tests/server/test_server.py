@@ -95,6 +95,7 @@ class Server:
             out = {name: value for name, value in counts.items()
                    if re.match('weir_(blocks_out|spilled_blocks|waiting){', name)
                    and value > ('weir_blocks_out{arena="requests"}' == name)}
+            out.update(missing_bytes(counts))
             if not out:
                 return
             check(time.monotonic() < deadline, f'not whole again: {out}')
@@ -120,6 +121,18 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def missing_bytes(counts):
+    """Of each arena, what is neither free nor kept at hand by a thread."""
+    missing = {}
+    for arena in 'requests', 'bodies', 'results', 'responses':
+        total, free, cached, block = (
+            counts[f'weir_{name}_bytes{{arena="{arena}"}}']
+            for name in ('total', 'free', 'cached', 'block_size'))
+        if free + cached + block * (arena == 'requests') < total:
+            missing[arena] = total - free - cached
+    return missing
 
 
 # ---- A client ----------------------------------------------------------------
@@ -719,6 +732,130 @@ def one_result_block_and_one_response_block_serve_everybody(server):
                 check_equal(client.answer().status, 200)
     in_threads(30, ten_requests)
     return {'waits': lambda n: n > 0, 'rejected': lambda n: n == 0}
+
+
+def words(count):
+    return asking('word ' * count)
+
+
+# The largest takes half of what there is for bodies.
+@case('--body-max', '1048576', '--bodies', '2097152')
+def bodies_of_all_sizes_at_once_up_to_the_limit(server):
+    start = threading.Barrier(24)
+
+    def double_the_size(number):
+        with server.connect() as client:
+            start.wait()
+            for power in range(3, 17 if number % 6 else 21):
+                size = (1 << power) - number
+                count = max(1, (size - len(words(0))) // 5)
+                client.send(request(words(count)))
+                check_equal(client.answer().json()['usage']['prompt_tokens'],
+                            count, 'words')
+    in_threads(24, double_the_size)
+    body = asking('x' * (1048576 - len(asking(''))))
+    check_equal(server.ask(body).status, 200, 'the limit')
+    check_equal(server.ask(asking('x' * 1048576)).status, 413, 'over it')
+    return {'waits': lambda n: n > 0, 'rejected': lambda n: n == 0}
+
+
+@case('--results', '2', '--slots', '64')
+def batches_of_all_sizes_share_two_matrices(server):
+    texts = [f'text number {i}' for i in range(64)]
+    whole = server.ask(asking(texts), accept=ROWS).body
+    start = threading.Barrier(32)
+
+    def ask_for_some(number):
+        choose = random.Random(SEED * 1000 + number)
+        with server.connect() as client:
+            start.wait()
+            for _ in range(20):
+                count = choose.choice([1, 1, 1, 2, 3, 5, 9, 17, 33, 64])
+                first = choose.randrange(65 - count)
+                client.send(request(
+                    asking(texts[first:first + count]), accept=ROWS))
+                check_equal(client.answer().body,
+                            whole[first * 1024:(first + count) * 1024], count)
+    in_threads(32, ask_for_some)
+    return {'waits': lambda n: n > 0, 'rejected': lambda n: n == 0}
+
+
+@case()
+def a_matrix_is_as_large_as_its_rows(server):
+    def after(body):
+        before = server.counts()
+        check_equal(server.ask(body, accept=ROWS).status, 200)
+        after = server.counts()
+        return [after[name] - before[name] for name in
+                (f'weir_{name}_bytes_total{{arena="results"}}'
+                 for name in ('got', 'trimmed'))]
+
+    check_equal(after(asking('one')), [1024, 0])
+    check_equal(after(asking(['x'] * 5)), [8192, 0])
+    check_equal(after(asking('one', user='["x","x"]')), [1024, 0])
+    check_equal(after(asking('one', more=['no text'] * 60)), [65536, 64512])
+
+
+def serve_large_and_small_bodies(server):
+    start = threading.Barrier(60)
+    answers = []
+
+    def ask(number):
+        count = [20, 100, 700, 12000][number % 4]
+        body = words(count)
+        with server.connect() as client:
+            start.wait()
+            for _ in range(4):
+                client.send(request(body))
+                found = client.answer().json()['usage']['prompt_tokens']
+                check_equal(found, count, 'words')
+                answers.append(count)
+    in_threads(60, ask)
+    check_equal(len(answers), 240, 'answers')
+    return {'waits': lambda n: n > 0, 'rejected': lambda n: n == 0}
+
+
+@case('--slots', '4', '--block', '4096', '--bodies', '65536', '--results', '1')
+def large_and_small_bodies_all_find_their_blocks(server):
+    return serve_large_and_small_bodies(server)
+
+
+# Every arena has one block for the largest that comes.
+@case('--slots', '1', '--block', '4096', '--bodies', '65536', '--results', '1',
+      '--batch', '1', '--responses', '1')
+def one_block_of_each_arena_serves_large_and_small_bodies(server):
+    return serve_large_and_small_bodies(server)
+
+
+@case('--slots', '4', '--block', '4096', '--bodies', '65536')
+def halves_of_many_do_not_wait_for_each_other(server):
+    """Each sends half, then the other half: in parts, no two would fit."""
+    start = threading.Barrier(40)
+
+    def send_halves(number):
+        data = request(words(6000 - number))
+        with server.connect() as client:
+            client.send(data[:6000])
+            start.wait()
+            client.send(data[6000:])
+            check_equal(client.answer().status, 200)
+    in_threads(40, send_halves)
+    return {'waits': lambda n: n > 0, 'rejected': lambda n: n == 0}
+
+
+@case('--slots', '3', '--block', '3000', '--bodies', '5000', '--arena', '4097',
+      '--results', '3', '--batch', '5', '--dim', '37', '--responses', '3')
+def sizes_become_the_nearest_that_can_be_built(server):
+    counts = server.counts()
+    for arena, total, smallest, largest in [
+            ('requests', 3 * 4096, 4096, 8192), ('bodies', 5120, 1024, 4096),
+            ('results', 3 * 1024, 256, 2048)]:
+        found = [counts[f'weir_{name}_bytes{{arena="{arena}"}}']
+                 for name in ('total', 'block_size', 'block_size_max')]
+        check_equal(found, [total, smallest, largest], arena)
+    check_equal(server.ask(asking('x' * (4096 - len(asking(''))))).status, 200)
+    check_equal(server.ask(asking('x' * 4096)).status, 413)
+    check_equal(len(server.ask(asking(['x'] * 5), accept=ROWS).body), 5 * 37 * 4)
 
 
 @case('--slots', '4', '--block', '4096', '--deadline-ms', '500')
