@@ -8,20 +8,21 @@
  *   the same on every machine, however busy. It is the proof of scaling that
  *   two processors can give, and the gate that every change has to pass.
  *
- *   Everything is done by two threads on one arena, in turns. A scenario is
- *   done once to warm up, then some hundred times. Printed are the locked
- *   instructions of an operation on average, the most that were counted at
- *   once, the writes of an operation to cache lines that both threads write,
- *   and, for hand-offs, those for which the line had to move. In a hand-off the
- *   byte that says whether a block is out is written by both threads, without a
- *   lock; 64 blocks have theirs in one line. The goals are the promises of
- *   weir.h and of bench/README.md.
+ *   Everything is done by two threads on one arena, in turns; on a buddy arena
+ *   by one (locked_buddy.c). A scenario is done once to warm up, then some
+ *   hundred times. Printed are the locked instructions of an operation on
+ *   average, the most that were counted at once, the writes of an operation to
+ *   cache lines that both threads write, and, for hand-offs, those for which
+ *   the line had to move. In a hand-off the byte that says whether a block is
+ *   out is written by both threads, without a lock; 64 blocks have theirs in
+ *   one line. The goals are the promises of weir.h and of bench/README.md.
  *
  * Limits
- *   Threads in turns: no exchange ever fails. Built without the counter it says
- *   so and exits with 77; exits with 1 if a goal is missed.
+ *   Threads in turns: no exchange ever fails. Built without the counter it
+ *   says so and exits with 77; exits with 1 if a goal is missed.
  */
 #include "counting.h"
+#include "locked.h"
 
 #include <weir/weir.h>
 
@@ -46,40 +47,6 @@ enum {
     FLIGHT_MAX = 1024, /* on their way to the other thread */
     MESSAGE = 64,
     NONE = -1 /* no goal */
-};
-
-enum row {
-    ALLOC,
-    DROP,
-    FREEZE,
-    CLONE,
-    CLONE_SHARED,
-    SUB,
-    SPLIT,
-    RELEASE_SOLE,
-    RELEASE_CLONE,
-    RELEASE_LAST,
-    PAIR,
-    CYCLE_SOLE,
-    CYCLE,
-    CYCLE_CLONE_FIRST,
-    FAN_OUT,
-    REPLACE,
-    BURST_ALLOC,
-    BURST_DROP,
-    APART_SOLE,
-    APART_CYCLE,
-    HANDOFF_LEAST_32,
-    HANDOFF_LEAST_64,
-    HANDOFF_32,
-    HANDOFF_64,
-    HANDOFF_1024,
-    UNCACHED_ALLOC,
-    UNCACHED_DROP,
-    UNCACHED_PAIR,
-    FULL_FIRST,
-    FULL_AGAIN,
-    ROWS
 };
 
 _Static_assert(
@@ -127,6 +94,14 @@ static const struct promise {
     [UNCACHED_PAIR] = { "no cache: alloc, drop", "", 2, NONE, NONE },
     [FULL_FIRST] = { "FULL, the first", "", NONE, NONE, NONE },
     [FULL_AGAIN] = { "FULL, again", "G10", 0, NONE, 0 },
+    [BUDDY_PAIR_SMALL] = { "buddy: alloc, drop, 256 B", "G11", 0, NONE, NONE },
+    [BUDDY_PAIR] = { "buddy: alloc, drop, 4 KiB", "G11", 0, NONE, NONE },
+    [BUDDY_MIXED] = { "buddy: mixed, 50 %", "G11", 0.5, NONE, NONE },
+    [BUDDY_MIXED_FULLER] = { "buddy: mixed, 86 %", "", NONE, NONE, NONE },
+    [BUDDY_UNCACHED_MIXED] = { "buddy, no cache: mixed, 50 %", "G11", 2.1, NONE,
+        NONE },
+    [BUDDY_UNCACHED_FULLER] = { "buddy, no cache: mixed, 86 %", "", NONE, NONE,
+        NONE },
 };
 
 struct place {
@@ -521,9 +496,10 @@ print(enum row row)
     double most = (double)tally->most;
     bool met = true;
     printf("{\"bench\":\"locked\",\"case\":\"%s\",\"candidate\":\"weir\","
-           "\"threads\":2,\"locked\":%.4f,\"locked_most\":%lu,"
+           "\"threads\":%d,\"locked\":%.4f,\"locked_most\":%lu,"
            "\"shared\":%.4f",
-        promise->name, average, tally->most, shared);
+        promise->name, row < BUDDY_PAIR_SMALL ? 2 : 1, average, tally->most,
+        shared);
     if (is_handoff)
         printf(",\"moved\":%.4f",
             (double)tally->moved / (double)tally->operations);
@@ -554,6 +530,7 @@ main(void)
     ask_handoff(HANDOFF_1024, LARGE, FLIGHT_MAX);
     ask_each(part_uncached, UNCACHED_PAIR, SMALL, WEIR_NO_CACHE);
     ask_full();
+    locked_buddy();
     counting_end();
     if (!counting_works())
         counting_fail(
