@@ -235,6 +235,9 @@ check_snapshot(const struct weir_stats *old, const struct weir_stats *stats)
     stress_expect(stats->blocks_out <= stats->blocks_out_peak, "peak");
     stress_expect(stats->blocks_out_peak <= stats->block_count, "peak");
     stress_expect(stats->releases <= stats->allocs, "releases > allocs");
+    stress_expect(stats->bytes_out + stats->bytes_cached + stats->bytes_free ==
+                      stats->bytes_total,
+        "bytes in none or two places");
     stress_expect(stats->grants <= stats->waits, "grants > waits");
     stress_expect(stats->waiting <= TRAFFIC, "waiting");
     stress_expect(stats->bytes_frozen <=
@@ -252,6 +255,18 @@ check_snapshot(const struct weir_stats *old, const struct weir_stats *stats)
 
 /* ---- Text -------------------------------------------------------------- */
 
+/* A whole number; of a ratio with three decimals. */
+static bool
+is_number(const char *text, bool is_ratio)
+{
+    size_t whole = strspn(text, "0123456789");
+    const char *rest = text + whole;
+    if (whole == 0 || !is_ratio)
+        return whole != 0 && *rest == '\0';
+    return *rest == '.' && strlen(rest) == 4 &&
+           strspn(rest + 1, "0123456789") == 3;
+}
+
 /* `name{arena="..."[,place="1"]} number`, with quotes escaped. */
 static bool
 is_sample(const char *line)
@@ -267,8 +282,9 @@ is_sample(const char *line)
         rest += sizeof place - 1;
     if (strncmp(rest, "} ", 2) != 0)
         return false;
-    rest += 2;
-    return *rest != '\0' && strspn(rest, "0123456789") == strlen(rest);
+    static const char ratio[] = "_ratio{";
+    const char *name_end = line + n + 1 - (sizeof ratio - 1);
+    return is_number(rest + 2, strncmp(name_end, ratio, sizeof ratio - 1) == 0);
 }
 
 static bool
