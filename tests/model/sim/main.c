@@ -31,9 +31,9 @@
 enum { WALK_RUNS = 200000, RANDOM_RUNS = 100000 };
 
 static const struct sim_case *const lists[] = { litmus_cases, barrier_cases,
-    bitmap_cases, buddy_cases, buddy_full_cases, buddy_arena_cases,
-    buddy_arena_end_cases, sweep_cases, full_cases, cache_cases, refs_cases,
-    waiter_cases, end_cases, record_cases, heap_cases, heap_life_cases };
+    bitmap_cases, sweep_cases, full_cases, cache_cases, refs_cases,
+    waiter_cases, end_cases, record_cases, heap_cases, heap_life_cases,
+    buddy_cases, buddy_full_cases, buddy_arena_cases, buddy_arena_end_cases };
 
 struct options {
     uint64_t walk; /* runs; 0: to the end */
