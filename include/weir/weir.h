@@ -209,7 +209,7 @@ WEIR_API void weir_arena_memory(
 /*
  * Bytes of the largest block that is free and not kept at hand; 0: there is none.
  * A hint, which may lag behind; stats do not. One load while a large part of a buddy
- * is free, and never a walk; of a fixed arena it walks the bitmap. Any thread.
+ * is free, and never a walk; of a fixed arena a walk to a free block. Any thread.
  */
 WEIR_API size_t weir_arena_largest_free(const struct weir_arena *arena);
 

@@ -335,9 +335,8 @@ size_t
 weir_arena_largest_free(const struct weir_arena *arena)
 {
     if (arena->layout == WEIR_FIXED)
-        return wr_bitmap_free_count(&arena->fixed.map) == 0
-                   ? 0
-                   : arena->fixed.block_size;
+        return wr_bitmap_has_free(&arena->fixed.map) ? arena->fixed.block_size
+                                                     : 0;
     int order = wr_buddy_largest(&arena->buddy);
     return order < 0 ? 0 : wr_buddy_block_size(&arena->buddy, (uint32_t)order);
 }

@@ -52,7 +52,7 @@ static inline void
 wr_buddy_fill(const struct weir_arena *arena, struct wr_record *record,
     struct wr_buddy_block block, size_t size, struct weir_buf *buf)
 {
-    size_t asked = size != 0 ? size : wr_arena_block_size(arena, 0);
+    size_t asked = size != 0 ? size : block.size;
     _Atomic uint64_t *count = wr_arena_refs_at(arena, block.leaf);
     if (wr_load_relaxed(count) != 0) /* who took it sees what its giver did */
         wr_arena_fail(arena, block.leaf, "released twice, and out");

@@ -378,6 +378,13 @@ wr_bitmap_give_batch(struct wr_bitmap *map, struct wr_bitmap_hint *hint,
     return (seen & batch->mask) == 0;
 }
 
+bool
+wr_bitmap_has_free(const struct wr_bitmap *map)
+{
+    struct wr_bitmap_hint from_the_first = { 0 };
+    return find_word(map, &from_the_first);
+}
+
 uint32_t
 wr_bitmap_free_count(const struct wr_bitmap *map)
 {

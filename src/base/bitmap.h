@@ -147,6 +147,9 @@ wr_bitmap_is_free(const struct wr_bitmap *map, uint32_t slot)
 /* Has every word searched again: after threads went without a trace (fork). */
 void wr_bitmap_mark_all(struct wr_bitmap *map);
 
+/* True if a free slot was met. */
+bool wr_bitmap_has_free(const struct wr_bitmap *map);
+
 /* How many slots were free, word by word, while this call ran. */
 uint32_t wr_bitmap_free_count(const struct wr_bitmap *map);
 

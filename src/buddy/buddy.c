@@ -245,7 +245,7 @@ wr_buddy_hint_init(
 static uint32_t
 fit_of(const struct wr_buddy *buddy, uint32_t level, uint64_t word)
 {
-    uint32_t most = buddy->geometry.order_max - level * WR_RUN_MAX + 1;
+    uint32_t most = wr_buddy_run_max(buddy, level) + 1;
     uint32_t fit = wr_run_fit(word);
     return fit < most ? fit : most;
 }

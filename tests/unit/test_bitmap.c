@@ -990,3 +990,16 @@ Test(misuse, giving_a_batch_of_a_word_past_the_end_aborts, .signal = SIGABRT)
     (void)wr_bitmap_give_batch(&map, &hint, &batch);
 }
 #endif
+
+EVERY_GEOMETRY(one_free_slot_is_met_wherever_it_is)
+{
+    struct wr_bitmap map = new_map(*slot_count);
+    struct wr_bitmap_hint hint = { 0 };
+    cr_assert(wr_bitmap_has_free(&map));
+    cr_assert(eq(u32, drain(&map, &hint), *slot_count));
+    cr_assert(not(wr_bitmap_has_free(&map)));
+
+    cr_assert(wr_bitmap_give(&map, &hint, *slot_count - 1));
+
+    cr_assert(wr_bitmap_has_free(&map));
+}
